@@ -1,0 +1,55 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target: Swift 6 mode, the upcoming features that make imports and existentials explicit, warnings as errors.
+let house: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .treatAllWarnings(as: .error),
+]
+
+/// Rooms that wrap no C object: unsafe code there is an error, not a habit.
+let safeHouse: [SwiftSetting] = house + [.strictMemorySafety()]
+
+let package = Package(
+  name: "kcopyfs",
+  products: [
+    .library(name: "KCopy", targets: ["KCopy"]),
+    .executable(name: "kcopyfs", targets: ["kcopyfs"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+  ],
+  targets: [
+    .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .target(name: "CSystemShims"),
+
+    .target(name: "URing", dependencies: ["CUring", "CSystemShims"], swiftSettings: house),
+    .target(name: "KCopy", dependencies: ["URing", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "Admission", dependencies: ["KCopy", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "Journal", dependencies: ["CSQLite", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "CopyJobs", dependencies: ["KCopy", "Admission", "Journal", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "FuseKit", dependencies: ["CFuse3", "CSystemShims"], swiftSettings: house),
+    .target(name: "JobFS", dependencies: ["CopyJobs", "FuseKit"], swiftSettings: safeHouse),
+    .executableTarget(
+      name: "kcopyfs",
+      dependencies: [
+        "JobFS", "CopyJobs", "FuseKit", "CSystemShims",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: safeHouse),
+
+    .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
+    .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "KCopyTests", dependencies: ["KCopy", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "AdmissionTests", dependencies: ["Admission", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "JournalTests", dependencies: ["Journal", "FaultKit"], swiftSettings: house),
+    .testTarget(name: "CopyJobsTests", dependencies: ["CopyJobs", "FaultKit"], swiftSettings: house),
+    .testTarget(name: "FuseKitTests", dependencies: ["FuseKit", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "MountTests", dependencies: ["FaultKit", "kcopyfs"], swiftSettings: house),
+  ]
+)

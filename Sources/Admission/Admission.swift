@@ -1,0 +1,148 @@
+internal import CSystemShims
+internal import Glibc
+public import KCopy
+internal import Synchronization
+
+/// The only code that opens what others name.
+///
+/// A path is resolved once, to an O_PATH descriptor; that is looked at, and opened again by its number.  So nobody can
+/// put another file behind the name between the look and the open.
+public final class Admission: Sendable {
+  private let table: DeviceTable
+  /// `st_dev` of our own mount: a path in there would wait for ourselves.
+  private let ownMount = Mutex<UInt64?>(nil)
+
+  public init(table: DeviceTable) { self.table = table }
+
+  /// Tells where this program is mounted, once it is.
+  public func setOwnMount(_ path: String) throws(Objection) {
+    let descriptor = try openPath(path, follow: true)
+    defer { _ = kcs_close(descriptor) }
+    let device = try facts(of: descriptor, path).device
+    ownMount.withLock { $0 = device }
+  }
+
+  /// Opens a source: for reading, and never exclusively.
+  public func openSource(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
+    let descriptor = try openPath(path, follow: true)
+    defer { _ = kcs_close(descriptor) }
+    let key = try examine(descriptor, path)
+    let device = try naming(path, key) { () throws(DeviceError) in try Device(descriptor: descriptor, access: .reading) }
+    return Endpoint(path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: false, created: nil)
+  }
+
+  /// Opens a destination: for writing, exclusively unless a copy of ours has it already.
+  ///
+  /// - Parameter creates: makes a regular file where nothing is.
+  public func openDestination(_ path: String, creates: Bool, for caller: Caller) throws(Objection) -> Endpoint {
+    let descriptor: Int32
+    do throws(Objection) {
+      descriptor = try openPath(path, follow: true)
+    } catch {
+      guard creates, error.errno == ENOENT else { throw error }
+      return try create(path, for: caller)
+    }
+    defer { _ = kcs_close(descriptor) }
+    let key = try examine(descriptor, path)
+    return try share(descriptor, key, path, created: nil)
+  }
+
+  /// Whether something exists under a path, a symbolic link that leads nowhere included.
+  public func exists(_ path: String) -> Bool {
+    guard let descriptor = try? openPath(path, follow: false) else { return false }
+    _ = kcs_close(descriptor)
+    return true
+  }
+
+  /// Gives an endpoint back; `done` is called once nothing of it is open: with 0, or the errno of `close(2)`.
+  public func close(_ endpoint: Endpoint, _ done: @escaping @Sendable (Int32) -> Void) {
+    if endpoint.isShared { table.release(endpoint.device, done) } else { endpoint.device.close(done) }
+  }
+
+  /// Undoes an open whose record is refused: a file that was made for it is gone.
+  public func undo(_ endpoint: Endpoint) {
+    // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
+    if let created = endpoint.created { _ = unsafe kcs_unlinkat(created.directory, created.name) }
+    close(endpoint) { _ in }
+  }
+
+  // MARK: Steps
+
+  private func openPath(_ path: String, follow: Bool) throws(Objection) -> Int32 {
+    let result = unsafe kcs_openat_no_magiclinks(AT_FDCWD, path, kcs_O_PATH | (follow ? 0 : O_NOFOLLOW), 0)
+    guard result >= 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
+    return result
+  }
+
+  private func facts(of descriptor: Int32, _ path: String) throws(Objection) -> kcs_file_facts {
+    var facts = kcs_file_facts()
+    let result = unsafe kcs_file_facts(descriptor, &facts)
+    guard result == 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
+    return facts
+  }
+
+  /// Looks at what a path led to, before it is opened.
+  private func examine(_ descriptor: Int32, _ path: String) throws(Objection) -> DeviceKey {
+    let facts = try facts(of: descriptor, path)
+    if facts.device == ownMount.withLock({ $0 }) { throw Objection(ELOOP, "\(path) is in this mount itself") }
+    let isFile = kcs_is_regular_file(facts.mode) != 0
+    guard isFile || kcs_is_block_device(facts.mode) != 0 else {
+      throw Objection(EINVAL, "\(path) is neither a block device nor a regular file")
+    }
+    if isFile, !FileSystems.allows(descriptor) { throw Objection(EPERM, "\(path) is on a file system that is not for copying") }
+    return try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: descriptor) }
+  }
+
+  private func share(_ descriptor: Int32, _ key: DeviceKey, _ path: String, created: CreatedFile?) throws(Objection) -> Endpoint {
+    let device = try naming(path, key) { () throws(DeviceError) in
+      try table.share(key) { (access) throws(DeviceError) in
+        try Device(descriptor: descriptor, access: access, directory: created?.directory)
+      }
+    }
+    return Endpoint(
+      path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: true, created: created)
+  }
+
+  private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
+    let slash = path.lastIndex(of: "/") ?? path.startIndex
+    let (parent, name) = (String(path[...slash]), String(path[path.index(after: slash)...]))
+    guard !name.isEmpty else { throw Objection(EISDIR, "\(path): \(Self.text(EISDIR))") }
+    let place = try openPath(parent, follow: true)
+    defer { _ = kcs_close(place) }
+    let facts = try facts(of: place, parent)
+    if facts.device == ownMount.withLock({ $0 }) { throw Objection(ELOOP, "\(path) is in this mount itself") }
+    guard !FileSystems.isDevices(facts.device) else {
+      throw Objection(ENOENT, "\(path) doesn't exist, and create=yes makes no files among devices")
+    }
+    guard FileSystems.allows(place) else { throw Objection(EPERM, "\(path) is on a file system that is not for copying") }
+    let directory = unsafe kcs_openat(place, ".", O_RDONLY | O_DIRECTORY, 0)
+    guard directory >= 0 else { throw Objection(-directory, "\(parent): \(Self.text(-directory))") }
+    let file = unsafe kcs_openat(directory, name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0o666 & ~caller.umask)
+    guard file >= 0 else {
+      _ = kcs_close(directory)
+      throw Objection(-file, "\(path): \(Self.text(-file))")
+    }
+    defer { _ = kcs_close(file) }
+    do throws(Objection) {
+      let key = try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: file) }
+      return try share(file, key, path, created: CreatedFile(directory: directory, name: name))
+    } catch {
+      _ = unsafe kcs_unlinkat(directory, name)
+      _ = kcs_close(directory)
+      throw error
+    }
+  }
+
+  private func naming<T>(_ path: String, _ key: DeviceKey?, _ body: () throws(DeviceError) -> T) throws(Objection) -> T {
+    do throws(DeviceError) {
+      return try body()
+    } catch {
+      if error.errno == EBUSY, let key { throw Objection(EBUSY, "\(path): \(Holder.of(key))") }
+      throw Objection(error.errno, "\(path): \(Self.text(error.errno))")
+    }
+  }
+
+  private static func text(_ errno: Int32) -> String {
+    unsafe String(cString: strerror(errno))
+  }
+}

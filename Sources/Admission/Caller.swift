@@ -1,0 +1,59 @@
+internal import Glibc
+
+/// Who asks for a copy: whoever opened the file that the record is written to.
+///
+/// Everything is taken at the open.  A set-uid program that prints its arguments into a descriptor that somebody else
+/// opened would otherwise make its words a record of root's.
+public struct Caller: Sendable, Equatable {
+  public let uid: UInt32
+  public let gid: UInt32
+  public let pid: Int32
+  /// The process that the thread `pid` belongs to.
+  public let process: Int32
+  public let umask: UInt32
+  private let namespaces: [String]
+
+  /// Reads what the kernel says of a thread that waits for our answer, and so cannot have been replaced by another.
+  ///
+  /// - Returns: `nil` when it cannot be seen: pid 0 is another pid namespace, and an unreadable entry of /proc proves
+  ///   nothing.  Who cannot be seen is refused.
+  public init?(uid: UInt32, gid: UInt32, pid: Int32) {
+    guard pid > 0, let status = KernelText.read("/proc/\(pid)/status") else { return nil }
+    var fields: [Substring: Substring] = [:]
+    for line in status.split(separator: "\n") {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      fields[line[..<colon]] = line[line.index(after: colon)...]
+    }
+    func numbers(_ key: Substring, radix: Int = 10) -> [UInt32] {
+      (fields[key] ?? "").split(whereSeparator: { $0 == "\t" || $0 == " " }).compactMap { UInt32($0, radix: radix) }
+    }
+    // The third number is the file system's uid, the one that the request carries.
+    guard numbers("Uid").contains(uid), let process = numbers("Tgid").first, let umask = numbers("Umask", radix: 8).first else { return nil }
+    guard let namespaces = Self.namespaces(of: "\(pid)") else { return nil }
+    self.uid = uid
+    self.gid = gid
+    self.pid = pid
+    self.process = Int32(process)
+    self.umask = umask
+    self.namespaces = namespaces
+  }
+
+  private static func namespaces(of process: String) -> [String]? {
+    guard let mount = KernelText.link("/proc/\(process)/ns/mnt"), let user = KernelText.link("/proc/\(process)/ns/user"),
+      let root = KernelText.link("/proc/\(process)/root")
+    else { return nil }
+    return [mount, user, root]
+  }
+
+  private static let own = namespaces(of: "self")
+
+  /// Why the caller is not served, or `nil`.
+  ///
+  /// A path means something else in another mount namespace or below another root, and the daemon would open what the
+  /// caller doesn't see.
+  public var objection: String? {
+    if uid != geteuid() { return "only uid \(geteuid()), which the daemon runs as, is served" }
+    if namespaces != Self.own { return "the caller is in another mount or user namespace, or below another root" }
+    return nil
+  }
+}

@@ -1,0 +1,63 @@
+internal import CSystemShims
+internal import KCopy
+
+/// Which file systems hold files that may be copied.
+///
+/// An allow-list: in procfs, sysfs and their kind a regular file is a switch of the kernel, and to write one as root is
+/// what a caller must not reach.
+enum FileSystems {
+  /// The numbers of `linux/magic.h` and of the file systems that keep theirs elsewhere.
+  private static let forCopying: Set<UInt64> = [
+    0xef53,  // ext2, ext3, ext4
+    0x5846_5342,  // xfs
+    0x9123_683e,  // btrfs
+    0x0102_1994,  // tmpfs
+    0x8584_58f6,  // ramfs
+    0x794c_7630,  // overlay
+    0x6969,  // nfs
+    0xf2f5_2010,  // f2fs
+    0x4d44,  // vfat
+    0x2011_bab0,  // exfat
+    0x7366_746e, 0x5346_544e,  // ntfs3, ntfs
+    0x6573_5546,  // fuse: ntfs-3g, sshfs and the like
+    0x9660, 0x1501_3346,  // iso9660, udf
+    0x7371_7368, 0xe0f5_e1e2,  // squashfs, erofs
+    0x2fc1_2fc1,  // zfs
+    0xca45_1a4e,  // bcachefs
+    0xff53_4d42, 0xfe53_4d42,  // cifs, smb2
+    0x00c3_6400,  // ceph
+    0x0102_1997,  // 9p
+    0x3153_464a, 0x5265_4973, 0x482b,  // jfs, reiserfs, hfsplus
+  ]
+
+  /// Whether a regular file of the descriptor's file system may be copied.
+  static func allows(_ descriptor: Int32) -> Bool {
+    var magic: UInt64 = 0
+    return unsafe kcs_file_system_magic(descriptor, &magic) == 0 && forCopying.contains(magic)
+  }
+
+  /// Whether the descriptor lies in a devtmpfs, or in whatever is mounted at /dev: a file made there fills memory in place
+  /// of the disk that was meant.  devtmpfs has the magic number of tmpfs, so only the table of mounts tells.
+  static func isDevices(_ device: UInt64) -> Bool {
+    Mounts.all().contains { $0.device == device && ($0.type == "devtmpfs" || $0.point == "/dev") }
+  }
+}
+
+/// The table of mounts of this process, `/proc/self/mountinfo`.
+struct Mounts {
+  /// `st_dev` of what is in it.
+  var device: UInt64
+  var point: String
+  var type: String
+
+  static func all() -> [Mounts] {
+    guard let table = KernelText.read("/proc/self/mountinfo") else { return [] }
+    return table.split(separator: "\n").compactMap { line in
+      let fields = line.split(separator: " ")
+      guard fields.count > 8, let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count else { return nil }
+      let numbers = fields[2].split(separator: ":").compactMap { UInt32($0) }
+      guard numbers.count == 2 else { return nil }
+      return Mounts(device: kcs_device(numbers[0], numbers[1]), point: String(fields[4]), type: String(fields[dash + 1]))
+    }
+  }
+}

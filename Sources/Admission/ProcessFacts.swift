@@ -1,0 +1,28 @@
+internal import CSystemShims
+internal import Glibc
+internal import KCopy
+
+/// Text that the kernel shows under /proc and /sys.
+enum KernelText {
+  /// The whole file; `nil` when it cannot be read.
+  static func read(_ path: String) -> String? {
+    let descriptor = unsafe kcs_open(path, O_RDONLY, 0)
+    guard descriptor >= 0 else { return nil }
+    defer { _ = kcs_close(descriptor) }
+    var text: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = unsafe Glibc.read(descriptor, &chunk, chunk.count)
+      if count < 0 { return nil }
+      if count == 0 { return String(decoding: text, as: UTF8.self) }
+      text += chunk[..<count]
+    }
+  }
+
+  /// Where a symbolic link points.
+  static func link(_ path: String) -> String? {
+    var target = [CChar](repeating: 0, count: 4096)
+    let count = unsafe readlink(path, &target, target.count)
+    return count < 0 ? nil : String(decoding: target[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+}

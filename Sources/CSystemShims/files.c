@@ -1,0 +1,145 @@
+#define _GNU_SOURCE
+#include "include/CSystemShims.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+/* Debian 12's glibc knows statx, but not its fields of Linux 6.1. */
+#include <linux/stat.h>
+
+const int kcs_O_DIRECT = O_DIRECT;
+const int kcs_O_PATH = O_PATH;
+const int kcs_O_TMPFILE = O_TMPFILE;
+
+#define RETURN(call)               \
+  do {                             \
+    __auto_type result_ = (call);  \
+    return result_ < 0 ? -errno : result_; \
+  } while (0)
+
+int kcs_open(const char *path, int flags, unsigned mode) { RETURN(open(path, flags | O_CLOEXEC, mode)); }
+
+int kcs_openat(int dirfd, const char *path, int flags, unsigned mode) { RETURN(openat(dirfd, path, flags | O_CLOEXEC, mode)); }
+
+int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mode) {
+  struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .mode = mode, .resolve = RESOLVE_NO_MAGICLINKS};
+  RETURN((int)syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+}
+
+int kcs_close(int fd) { RETURN(close(fd)); }
+
+int kcs_file_facts(int fd, struct kcs_file_facts *out) {
+  struct statx facts;
+  memset(&facts, 0, sizeof facts);
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, &facts) < 0) return -errno;
+  memset(out, 0, sizeof *out);
+  out->mode = facts.stx_mode;
+  out->uid = facts.stx_uid;
+  out->gid = facts.stx_gid;
+  out->links = facts.stx_nlink;
+  out->inode = facts.stx_ino;
+  out->size = facts.stx_size;
+  out->device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+  out->rdevice = makedev(facts.stx_rdev_major, facts.stx_rdev_minor);
+  if (facts.stx_mask & STATX_DIOALIGN) {
+    out->dio_memory = facts.stx_dio_mem_align;
+    out->dio_offset = facts.stx_dio_offset_align;
+  }
+  out->changed_seconds = facts.stx_mtime.tv_sec;
+  out->changed_nanoseconds = facts.stx_mtime.tv_nsec;
+  return 0;
+}
+
+int kcs_file_system_magic(int fd, uint64_t *magic) {
+  struct statfs facts;
+  if (fstatfs(fd, &facts) < 0) return -errno;
+  *magic = (uint64_t)(unsigned long)facts.f_type;
+  return 0;
+}
+
+int kcs_is_block_device(uint32_t mode) { return S_ISBLK(mode); }
+int kcs_is_regular_file(uint32_t mode) { return S_ISREG(mode); }
+int kcs_is_directory(uint32_t mode) { return S_ISDIR(mode); }
+unsigned kcs_major(uint64_t device) { return major(device); }
+unsigned kcs_minor(uint64_t device) { return minor(device); }
+uint64_t kcs_device(unsigned major, unsigned minor) { return makedev(major, minor); }
+
+int kcs_block_size_bytes(int fd, uint64_t *bytes) { RETURN(ioctl(fd, BLKGETSIZE64, bytes)); }
+int kcs_block_logical(int fd, uint32_t *bytes) { RETURN(ioctl(fd, BLKSSZGET, bytes)); }
+int kcs_block_read_only(int fd, int *read_only) { RETURN(ioctl(fd, BLKROGET, read_only)); }
+
+int kcs_loop_facts(int fd, struct kcs_loop_facts *out) {
+  struct loop_info64 info;
+  memset(&info, 0, sizeof info);
+  if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0) return -errno;
+  out->device = info.lo_device;
+  out->inode = info.lo_inode;
+  out->rdevice = info.lo_rdevice;
+  out->offset = info.lo_offset;
+  out->size_limit = info.lo_sizelimit;
+  return 0;
+}
+
+int64_t kcs_pread(int fd, void *buffer, uint64_t count, uint64_t offset) { RETURN((int64_t)pread(fd, buffer, count, (off_t)offset)); }
+
+int64_t kcs_pwrite(int fd, const void *buffer, uint64_t count, uint64_t offset) {
+  RETURN((int64_t)pwrite(fd, buffer, count, (off_t)offset));
+}
+
+int kcs_fdatasync(int fd) { RETURN(fdatasync(fd)); }
+int kcs_fsync(int fd) { RETURN(fsync(fd)); }
+int kcs_ftruncate(int fd, uint64_t size) { RETURN(ftruncate(fd, (off_t)size)); }
+
+int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count) {
+  RETURN(fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count));
+}
+
+int kcs_drop_cache(int fd, uint64_t offset, uint64_t count) {
+  return -posix_fadvise(fd, (off_t)offset, (off_t)count, POSIX_FADV_DONTNEED);
+}
+
+int kcs_flock_exclusive(int fd) { RETURN(flock(fd, LOCK_EX | LOCK_NB)); }
+int kcs_unlinkat(int dirfd, const char *name) { RETURN(unlinkat(dirfd, name, 0)); }
+
+void *kcs_map_pages(uint64_t bytes) {
+  const uint64_t huge = 2u << 20;
+  /* mmap promises 4 KiB only: map one huge page more and give back what sticks out. */
+  uint8_t *base = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return NULL;
+  uint64_t head = (huge - (uintptr_t)base % huge) % huge;
+  if (head) munmap(base, head);
+  if (huge - head) munmap(base + head + bytes, huge - head);
+  madvise(base + head, bytes, MADV_HUGEPAGE);
+  madvise(base + head, bytes, MADV_DONTFORK);
+  return base + head;
+}
+
+void kcs_unmap_pages(void *base, uint64_t bytes) { munmap(base, bytes); }
+
+int kcs_eventfd(int semaphore) { RETURN(eventfd(0, EFD_CLOEXEC | (semaphore ? EFD_SEMAPHORE : 0))); }
+
+int kcs_eventfd_signal(int fd) {
+  uint64_t one = 1;
+  for (;;) {
+    if (write(fd, &one, sizeof one) == sizeof one) return 0;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+int kcs_eventfd_wait(int fd) {
+  uint64_t count;
+  for (;;) {
+    if (read(fd, &count, sizeof count) == sizeof count) return 0;
+    if (errno != EINTR) return -errno;
+  }
+}

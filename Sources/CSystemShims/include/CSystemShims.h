@@ -1,0 +1,103 @@
+#pragma once
+/* What Swift's importer cannot see: constants behind macros that it drops, variadic system calls, and system calls
+   without a wrapper in Debian 12's glibc. Each function returns what the system call returns, or -errno; none of them
+   touches errno, so that a Swift caller never reads it too late. */
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* open(2) */
+extern const int kcs_O_DIRECT;
+extern const int kcs_O_PATH;
+extern const int kcs_O_TMPFILE;
+int kcs_open(const char *path, int flags, unsigned mode);
+int kcs_openat(int dirfd, const char *path, int flags, unsigned mode);
+/* openat2(2) with RESOLVE_NO_MAGICLINKS: a path that goes through /proc/PID/fd and its like is ELOOP. */
+int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mode);
+int kcs_close(int fd);
+
+/* What statx(2) says of a descriptor; dio_* are 0 where the file system does not report STATX_DIOALIGN. */
+struct kcs_file_facts {
+  uint32_t mode;
+  uint32_t uid, gid;
+  uint32_t links;
+  uint64_t inode;
+  uint64_t size;
+  uint64_t device;      /* st_dev */
+  uint64_t rdevice;     /* st_rdev */
+  uint32_t dio_memory;  /* alignment of the buffer, bytes */
+  uint32_t dio_offset;  /* alignment of offset and length, bytes */
+  int64_t changed_seconds;
+  uint32_t changed_nanoseconds;
+};
+int kcs_file_facts(int fd, struct kcs_file_facts *out);
+/* f_type of fstatfs(2), as the magic numbers of linux/magic.h. */
+int kcs_file_system_magic(int fd, uint64_t *magic);
+int kcs_is_block_device(uint32_t mode);
+int kcs_is_regular_file(uint32_t mode);
+int kcs_is_directory(uint32_t mode);
+unsigned kcs_major(uint64_t device);
+unsigned kcs_minor(uint64_t device);
+uint64_t kcs_device(unsigned major, unsigned minor);
+
+/* Block devices (ioctl) */
+int kcs_block_size_bytes(int fd, uint64_t *bytes);      /* BLKGETSIZE64 */
+int kcs_block_logical(int fd, uint32_t *bytes);         /* BLKSSZGET */
+int kcs_block_read_only(int fd, int *read_only);        /* BLKROGET */
+struct kcs_loop_facts {
+  uint64_t device, inode;       /* of the backing file; for a backing block device see rdevice */
+  uint64_t rdevice;
+  uint64_t offset, size_limit;  /* bytes; a limit of 0 is none */
+};
+int kcs_loop_facts(int fd, struct kcs_loop_facts *out);  /* LOOP_GET_STATUS64 */
+
+/* Transfers: bytes moved, or -errno. */
+int64_t kcs_pread(int fd, void *buffer, uint64_t count, uint64_t offset);
+int64_t kcs_pwrite(int fd, const void *buffer, uint64_t count, uint64_t offset);
+int kcs_fdatasync(int fd);
+int kcs_fsync(int fd);
+int kcs_ftruncate(int fd, uint64_t size);
+int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count);  /* allocates, FALLOC_FL_KEEP_SIZE */
+int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
+int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
+int kcs_unlinkat(int dirfd, const char *name);
+
+/* Memory for transfers: anonymous, aligned to 2 MiB, huge pages asked for. NULL when there is none. */
+void *kcs_map_pages(uint64_t bytes);
+void kcs_unmap_pages(void *base, uint64_t bytes);
+
+/* Waking a thread */
+int kcs_eventfd(int semaphore);           /* blocking; as a semaphore each wait takes one signal */
+int kcs_eventfd_signal(int fd);
+int kcs_eventfd_wait(int fd);             /* otherwise a wait takes all the signals there were */
+
+/* Threads */
+int kcs_gettid(void);
+void kcs_name_thread(const char *name);   /* cut to 15 characters */
+/* A thread with all signals but the program errors blocked; `body` owns `context`. */
+int kcs_thread_start(uint64_t *handle, void (*body)(void *), void *context);
+int kcs_thread_join(uint64_t handle);
+int kcs_thread_detach(uint64_t handle);
+int kcs_thread_signal(uint64_t handle, int signal);
+
+/* Processes and signals */
+int kcs_block_signals(const int *signals, int count);    /* for this thread and those it starts */
+int kcs_wait_signal(const int *signals, int count);      /* the signal, or -errno */
+int kcs_ignore_signal(int signal);
+int kcs_wake_up_signal(void);                            /* SIGUSR1 with an empty handler, no SA_RESTART */
+int kcs_fork(void);
+
+/* Mounts */
+int kcs_detach_mount(const char *path);                  /* umount2(MNT_DETACH | UMOUNT_NOFOLLOW) */
+
+/* Clocks, nanoseconds */
+uint64_t kcs_monotonic(void);
+uint64_t kcs_realtime(void);
+
+/* The name of an errno, "EIO"; "E1234" for one that has none. Static storage. */
+const char *kcs_errno_name(int error);

@@ -1,0 +1,159 @@
+internal import Admission
+internal import CSystemShims
+internal import Glibc
+public import Journal
+public import KCopy
+internal import Synchronization
+
+/// All jobs of a mount: takes records, runs what they ask, and knows how each stands.
+public final class JobService: Sendable {
+  /// The limits and the shape of a service.
+  public struct Configuration: Sendable {
+    /// Pages of the client `default`.
+    public var pages = 4096
+    /// Jobs that may exist at once.
+    public var mostJobs = 1_000_000
+
+    public init() {}
+  }
+
+  public let refusals = RefusalLog()
+  public let configuration: Configuration
+  let threads: AdmissionThreads
+  private let journal: Journal
+  private let client: Client
+  private let devices = DeviceTable()
+  private let admission: Admission
+  private let table = JobTable()
+  private let claims = Claims()
+  private let isStopping = Atomic(false)
+  private let unfinished: Mutex<Int> = Mutex(0)
+  private let allEnded: WakeUp
+
+  /// - Throws: `DeviceError` when the client's pages or the threads can't be had.
+  public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
+    var shape = Client.Configuration()
+    shape.pages = configuration.pages
+    client = try Client(shape)
+    threads = try AdmissionThreads()
+    admission = Admission(table: devices)
+    allEnded = try WakeUp()
+    self.journal = journal
+    self.configuration = configuration
+  }
+
+  /// Tells where the mount is, so that a path into it is refused.
+  ///
+  /// - Throws: a refusal when it can't be looked at.
+  public func setMount(_ path: String) throws(Refusal) {
+    do throws(Objection) {
+      try admission.setOwnMount(path)
+    } catch {
+      throw Refusal(errno: error.errno, column: 0, text: error.text)
+    }
+  }
+
+  // MARK: Jobs
+
+  public func job(named name: String) -> Job? { table[name] }
+  public func job(_ id: UInt64) -> Job? { table[id] }
+  /// All jobs in the order in which they came.
+  public var jobs: [Job] { table.all }
+  public var count: Int { table.count }
+
+  /// Opens a file for records: `jobs/NAME`, or `submit` where `name` is `nil`.
+  public func submission(name: String?, uid: UInt32, gid: UInt32, pid: Int32) -> Submission {
+    Submission(self, name: name, uid: uid, gid: gid, pid: pid)
+  }
+
+  /// Takes a name for the refusal of what never came to be a record.
+  public func refuse(_ refusal: Refusal, job: String, uid: UInt32, pid: Int32) {
+    refusals.add(refusal, record: [], job: job, uid: uid, pid: pid)
+  }
+
+  /// Removes a final job.
+  ///
+  /// - Throws: EBUSY while it isn't.
+  public func remove(_ job: Job) throws(Refusal) {
+    guard job.isFinal else { throw Refusal(errno: EBUSY, column: 0, text: "the job is not final") }
+    table.remove(job)
+    job.tell(.removed)
+  }
+
+  // MARK: Starting and ending
+
+  private var admitting: Admitting {
+    Admitting(admission: admission, table: table, claims: claims) { () throws(Refusal) in
+      do throws(JournalError) {
+        return try self.journal.nextNumber()
+      } catch {
+        throw Refusal(errno: EIO, column: 0, text: "the journal failed: \(error.text)")
+      }
+    }
+  }
+
+  func admit(_ record: [UInt8], name: String?, caller: Caller?, uid: UInt32) throws(Refusal) -> AdmittedJob {
+    guard !isStopping.load(ordering: .relaxed) else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
+    guard table.count < configuration.mostJobs else {
+      throw Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already")
+    }
+    return try admitting.admit(record, name: name, caller: caller, uid: uid)
+  }
+
+  func undo(_ job: AdmittedJob) { admitting.undo(job) }
+
+  func start(_ admitted: AdmittedJob) -> Job {
+    let facts = Job.Facts(
+      id: admitted.number, name: admitted.name, uid: admitted.caller.uid, gid: admitted.caller.gid, spec: admitted.spec,
+      operation: admitted.record.op.rawValue, client: admitted.record.client, context: admitted.record.context,
+      bytesTotal: admitted.regions.source.count,
+      destinations: admitted.destinations.map { Job.Destination(path: $0.path, identity: $0.identity) }, queuedAt: kcs_realtime())
+    let job = Job(facts, permissions: admitted.record.mode ?? 0o755 & ~admitted.caller.umask)
+    unfinished.withLock { $0 += 1 }
+    table.insert(job)
+    var options = CopyOptions()
+    options.flushes = admitted.record.sync == .end
+    options.fillsTailWithZeroes = admitted.record.tailZero
+    do throws(DeviceError) {
+      job.began(
+        try client.copy(from: admitted.regions.source, to: admitted.regions.destinations, options: options) {
+          self.close(admitted, job, $0)
+        })
+    } catch {
+      // The daemon began to stop between the look and now: the job was accepted, and ends as those that run do.
+      let progress = CopyProgress(destinations: facts.destinations.map { _ in DestinationProgress() })
+      close(admitted, job, KCopy.Notification(wasCancelled: true, progress: progress))
+    }
+    return job
+  }
+
+  /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
+  private func close(_ admitted: AdmittedJob, _ job: Job, _ notification: KCopy.Notification) {
+    let closing = Closing(notification, waiting: admitted.destinations.count + 1) { notification in
+      self.claims.release(admitted.claimOwner, admitted.claims)
+      job.end(notification)
+      self.unfinished.withLock { $0 -= 1 }
+      self.allEnded.signal()
+    }
+    admission.close(admitted.source) { _ in closing.closed() }
+    for (index, endpoint) in admitted.destinations.enumerated() {
+      admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
+    }
+  }
+
+  /// Takes no more records, cancels what runs, and ends all waiting.
+  ///
+  /// - Parameter seconds: how long it waits for devices that still have something in flight.
+  /// - Returns: the number of jobs that are not final even so.
+  public func stop(within seconds: UInt64) -> Int {
+    isStopping.store(true, ordering: .relaxed)
+    let deadline = kcs_monotonic() + seconds * 1_000_000_000
+    for job in table.all where !job.isFinal {
+      // It can become final in between, and then there is nothing to cancel.
+      try? job.cancel()
+      job.tell(.shutdown)
+    }
+    while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { allEnded.wait(until: deadline) }
+    return unfinished.withLock { $0 }
+  }
+}

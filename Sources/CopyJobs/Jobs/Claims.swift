@@ -1,0 +1,76 @@
+internal import Admission
+internal import Glibc
+internal import KCopy
+internal import Synchronization
+
+/// What the unfinished jobs read and write, as places on root objects.
+///
+/// Two jobs may write to one disk, and one may read what another doesn't write; a byte that one writes is nobody else's.
+final class Claims: Sendable {
+  /// One region of one job.
+  struct Claim: Sendable {
+    var root: DeviceKey
+    var start: UInt64
+    var end: UInt64
+    var isWrite: Bool
+    /// The path as it was written, for the text of a refusal.
+    var path: String
+
+    init(_ endpoint: Endpoint, _ region: Region, isWrite: Bool) {
+      root = endpoint.root.key
+      start = endpoint.root.offset + region.start
+      end = start + region.count
+      self.isWrite = isWrite
+      path = endpoint.path
+    }
+
+    func overlaps(_ other: Claim) -> Bool { root == other.root && start < other.end && other.start < end }
+  }
+
+  private struct Held {
+    var claim: Claim
+    var job: String
+    var owner: UInt64
+  }
+
+  private struct State {
+    var byRoot: [DeviceKey: [Held]] = [:]
+    var nextOwner: UInt64 = 1
+  }
+
+  private let state = Mutex(State())
+
+  /// Takes the claims of one job, all or none.
+  ///
+  /// - Returns: what to give back with `release`.
+  /// - Throws: EINVAL where the job's own regions overlap, EBUSY where another job's do.
+  func take(_ claims: [Claim], job: String, columns: [Int]) throws(Refusal) -> UInt64 {
+    for (index, claim) in claims.enumerated() where claim.isWrite {
+      if let other = claims[..<index].first(where: claim.overlaps) {
+        throw Refusal(
+          errno: EINVAL, column: columns[index], text: "the region of \(claim.path) overlaps that of \(other.path) in the same record")
+      }
+    }
+    return try state.withLock { (state) throws(Refusal) in
+      for (index, claim) in claims.enumerated() {
+        if let held = state.byRoot[claim.root]?.first(where: { $0.claim.overlaps(claim) && ($0.claim.isWrite || claim.isWrite) }) {
+          let does = held.claim.isWrite ? "writes to" : "reads from"
+          throw Refusal(errno: EBUSY, column: columns[index], text: "job \(held.job) \(does) this region of \(claim.path)")
+        }
+      }
+      let owner = state.nextOwner
+      state.nextOwner += 1
+      for claim in claims { state.byRoot[claim.root, default: []].append(Held(claim: claim, job: job, owner: owner)) }
+      return owner
+    }
+  }
+
+  func release(_ owner: UInt64, _ claims: [Claim]) {
+    state.withLock { state in
+      for root in Set(claims.map(\.root)) {
+        state.byRoot[root]?.removeAll { $0.owner == owner }
+        if state.byRoot[root]?.isEmpty == true { state.byRoot[root] = nil }
+      }
+    }
+  }
+}

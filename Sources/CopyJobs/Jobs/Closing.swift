@@ -1,0 +1,45 @@
+internal import KCopy
+internal import Synchronization
+
+/// The last step of a job: its descriptors are closed one by one, and the end is told after the last.
+///
+/// An error of `close(2)` after a flush that succeeded is rare, but it is a write error of that destination.
+final class Closing: Sendable {
+  private struct State {
+    var notification: KCopy.Notification
+    var waiting: Int
+  }
+
+  private let state: Mutex<State>
+  private let end: @Sendable (KCopy.Notification) -> Void
+
+  init(_ notification: KCopy.Notification, waiting: Int, end: @escaping @Sendable (KCopy.Notification) -> Void) {
+    state = Mutex(State(notification: notification, waiting: waiting))
+    self.end = end
+  }
+
+  /// The source is closed.
+  func closed() { finishOne { _ in } }
+
+  /// A destination is closed, with 0 or an errno.
+  func closed(_ destination: Int, region: Region, _ errno: Int32) {
+    finishOne { progress in
+      guard errno != 0, progress.destinations[destination].error == nil else { return }
+      let error = TransferError(errno: errno, step: .flush, destination: destination, offset: region.start, length: region.count)
+      progress.writeErrors |= 1 << UInt64(destination)
+      progress.firstError = progress.firstError ?? error
+      progress.destinations[destination].error = error
+      progress.destinations[destination].state = .failed
+      progress.destinations[destination].bytesDurable = 0
+    }
+  }
+
+  private func finishOne(_ change: (inout CopyProgress) -> Void) {
+    let last: KCopy.Notification? = state.withLock { state in
+      change(&state.notification.progress)
+      state.waiting -= 1
+      return state.waiting == 0 ? state.notification : nil
+    }
+    if let last { end(last) }
+  }
+}

@@ -1,0 +1,115 @@
+internal import Admission
+internal import Glibc
+internal import KCopy
+
+/// From a record to a job that can start: everything that may be refused, in one place and with one way back.
+///
+/// Runs on an admission thread, for opens may hang.
+struct Admitting {
+  let admission: Admission
+  let table: JobTable
+  let claims: Claims
+  let nextNumber: () throws(Refusal) -> UInt64
+
+  /// Parses, opens, checks and claims.
+  ///
+  /// - Parameter name: the name of the file in `jobs/`; `nil` for `submit`, where a record can bring one.
+  /// - Throws: why not; then nothing is left of it.
+  func admit(_ bytes: [UInt8], name: String?, caller: Caller?, uid: UInt32) throws(Refusal) -> AdmittedJob {
+    let record = try JobRecord.parse(bytes, allowingName: name == nil)
+    guard let caller else { throw Refusal(errno: EPERM, column: 0, text: "the process that opened the file cannot be seen") }
+    if let objection = caller.objection { throw Refusal(errno: EPERM, column: 0, text: objection) }
+    try record.checkServed()
+    let number = try nextNumber()
+    let name = name ?? record.name ?? String(number)
+    guard table.reserve(name) else {
+      throw Refusal(errno: EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
+    }
+    do throws(Refusal) {
+      return try open(record, name: name, number: number, caller: caller)
+    } catch {
+      table.free(name)
+      throw error
+    }
+  }
+
+  /// Gives everything back, in the order opposite to `admit`.
+  func undo(_ job: AdmittedJob) {
+    shrink(job.grown)
+    claims.release(job.claimOwner, job.claims)
+    for endpoint in job.destinations + [job.source] { admission.undo(endpoint) }
+    table.free(job.name)
+  }
+
+  private func open(_ record: JobRecord, name: String, number: UInt64, caller: Caller) throws(Refusal) -> AdmittedJob {
+    guard let from = record.from else { throw Refusal(errno: EINVAL, column: 0, text: "from= is missing") }
+    var opened: [Endpoint] = []
+    do throws(Refusal) {
+      try checkWord(from)
+      let source = try refusing(from) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
+      opened.append(source)
+      for text in record.to {
+        try checkWord(text)
+        opened.append(
+          try refusing(text) { () throws(Objection) in
+            try admission.openDestination(text.path, creates: record.create, for: caller)
+          })
+      }
+      let destinations = Array(opened.dropFirst())
+      let resolution = try Resolution(record, from: from, source: source, destinations: destinations)
+      let wanted = resolution.claims(source: source, destinations: destinations)
+      let owner = try claims.take(wanted, job: name, columns: [from.column] + record.to.map(\.column))
+      do throws(Refusal) {
+        let grown = try grow(resolution.destinations, record.to)
+        return AdmittedJob(
+          record: record, name: name, number: number, caller: caller, source: source, destinations: destinations,
+          regions: (resolution.source, resolution.destinations), claims: wanted, claimOwner: owner, grown: grown)
+      } catch {
+        claims.release(owner, wanted)
+        throw error
+      }
+    } catch {
+      for endpoint in opened.reversed() { admission.undo(endpoint) }
+      throw error
+    }
+  }
+
+  /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses
+  /// which disk to overwrite.
+  private func checkWord(_ text: RegionText) throws(Refusal) {
+    guard text.hasRegion, admission.exists(text.word) else { return }
+    throw Refusal(
+      errno: EINVAL, column: text.column,
+      text: "\(text.word) exists, and is also a region of \(text.path); write \(text.word)@0 for the first")
+  }
+
+  /// Makes regular files as long as their regions need, last of all; if one can't be, all are as they were.
+  private func grow(_ regions: [Region], _ texts: [RegionText]) throws(Refusal) -> [(device: Device, size: UInt64)] {
+    var grown: [(device: Device, size: UInt64)] = []
+    for (region, text) in zip(regions, texts) where !region.device.isBlockDevice {
+      do throws(DeviceError) {
+        let size = try region.device.currentSize()
+        guard size < region.end else { continue }
+        try region.device.resize(to: region.end)
+        grown.append((region.device, size))
+      } catch {
+        shrink(grown)
+        throw Refusal(errno: error.errno, column: text.column, text: "\(text.path) can't be made \(region.end)B long")
+      }
+    }
+    return grown
+  }
+
+  /// Only undoes what `grow` did, and nobody has seen the file longer but for this moment.
+  private func shrink(_ grown: [(device: Device, size: UInt64)]) {
+    for file in grown.reversed() { try? file.device.resize(to: file.size) }
+  }
+
+  private func refusing<T>(_ text: RegionText, _ body: () throws(Objection) -> T) throws(Refusal) -> T {
+    do throws(Objection) {
+      return try body()
+    } catch {
+      throw Refusal(errno: error.errno, column: text.column, text: error.text)
+    }
+  }
+}

@@ -1,0 +1,46 @@
+internal import CSystemShims
+internal import Synchronization
+
+/// The last records that were refused, of each uid.
+public final class RefusalLog: Sendable {
+  /// One refusal, as `errors` shows it.
+  public struct Entry: Sendable {
+    /// Nanoseconds since the epoch.
+    public var time: UInt64
+    public var uid: UInt32
+    public var pid: Int32
+    /// The name that the job would have had, or empty.
+    public var job: String
+    public var refusal: Refusal
+    /// What was written, with what a terminal must not see replaced, and cut after `longestRecord` bytes.
+    public var record: String
+  }
+
+  static let kept = 32
+  static let longestRecord = 4096
+
+  private let entries = Mutex<[UInt32: [Entry]]>([:])
+
+  func add(_ refusal: Refusal, record: [UInt8], job: String?, uid: UInt32, pid: Int32) {
+    let entry = Entry(time: kcs_realtime(), uid: uid, pid: pid, job: job ?? "", refusal: refusal, record: Words.printable(record, limit: Self.longestRecord))
+    entries.withLock { entries in
+      var own = entries[uid] ?? []
+      if own.count == Self.kept { own.removeFirst() }
+      own.append(entry)
+      entries[uid] = own
+    }
+  }
+
+  /// What a uid may see, oldest first: root everything, others their own.
+  public func entries(for uid: UInt32) -> [Entry] {
+    entries.withLock { entries in
+      guard uid == 0 else { return entries[uid] ?? [] }
+      return entries.values.joined().sorted { $0.time < $1.time }.suffix(Self.kept)
+    }
+  }
+
+  /// Forgets a uid's own.
+  public func clear(_ uid: UInt32) {
+    entries.withLock { $0[uid] = nil }
+  }
+}

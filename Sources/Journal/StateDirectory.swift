@@ -1,0 +1,35 @@
+internal import CSystemShims
+internal import Glibc
+
+/// The directory that one daemon keeps its state in.
+///
+/// The lock is held by an open descriptor, so a daemon that was killed leaves none behind.
+final class StateDirectory: Sendable {
+  let path: String
+  private let lock: Int32
+
+  /// Makes the directory, private to its owner, and takes its lock.
+  init(_ path: String) throws(JournalError) {
+    try Self.make(path)
+    let lock = unsafe kcs_open(path + "/lock", O_RDWR | O_CREAT, 0o600)
+    guard lock >= 0 else { throw JournalError("\(path)/lock: \(unsafe String(cString: strerror(-lock)))") }
+    guard kcs_flock_exclusive(lock) == 0 else {
+      _ = kcs_close(lock)
+      throw JournalError("\(path) is the state of another kcopyfs that is running")
+    }
+    self.path = path
+    self.lock = lock
+  }
+
+  deinit { _ = kcs_close(lock) }
+
+  private static func make(_ path: String) throws(JournalError) {
+    var made = ""
+    for part in path.split(separator: "/") {
+      made += "/" + part
+      if unsafe mkdir(made, 0o700) < 0, errno != EEXIST {
+        throw JournalError("\(made): \(unsafe String(cString: strerror(errno)))")
+      }
+    }
+  }
+}

@@ -1,0 +1,22 @@
+internal import CSystemShims
+
+/// A system call on a device, or for the engine itself, that failed.
+public struct DeviceError: Error, Sendable, Equatable {
+  /// The errno, positive.
+  public let errno: Int32
+  /// The call or the step, for a text: "open", "statx".
+  public let call: String
+
+  public init(errno: Int32, call: String) {
+    self.errno = errno
+    self.call = call
+  }
+}
+
+/// The names of errno values, as `errno(3)` lists them.
+public enum ErrnoName {
+  /// The name, "EIO"; "E1234" for a number that has none.
+  public static func of(_ errno: Int32) -> String {
+    unsafe String(cString: kcs_errno_name(errno))
+  }
+}

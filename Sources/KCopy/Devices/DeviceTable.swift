@@ -1,0 +1,100 @@
+internal import Synchronization
+
+/// The handles that destinations are written through: one per device, whoever writes to it.
+///
+/// O_EXCL lets a device have one holder, and two jobs on disjoint regions of one disk are both right to write: the first
+/// opens it exclusively, the next proves its right by an open of its own and then shares the handle.
+public final class DeviceTable: Sendable {
+  private enum Entry {
+    case open(Device, users: Int)
+    /// Being opened or closed by somebody; those who wait are woken when that is over.
+    case busy([WakeUp])
+  }
+
+  private let entries = Mutex<[DeviceKey: Entry]>([:])
+
+  public init() {}
+
+  /// Takes a share of the handle of a device.
+  ///
+  /// May wait for an open or a close of the same device, so it's nothing for a thread that must not block.
+  ///
+  /// - Parameters:
+  ///   - key: the device.
+  ///   - open: opens it as whoever asks; exclusively or, to prove the right to share, not.
+  /// - Throws: what `open` throws.
+  public func share(_ key: DeviceKey, open: (_ access: Device.Access) throws(DeviceError) -> Device) throws(DeviceError) -> Device {
+    while true {
+      switch try look(at: key) {
+      case .wait(let wakeUp):
+        wakeUp.wait()
+      case .shared(let device):
+        do throws(DeviceError) {
+          _ = try open(.writing(exclusive: false)).closeNow()
+          return device
+        } catch {
+          release(device) { _ in }
+          throw error
+        }
+      case .mine:
+        do throws(DeviceError) {
+          let device = try open(.writing(exclusive: true))
+          settle(key, as: .open(device, users: 1))
+          return device
+        } catch {
+          settle(key, as: nil)
+          throw error
+        }
+      }
+    }
+  }
+
+  /// Gives a share back; the last one closes the handle.
+  ///
+  /// - Parameter done: called with 0, or the errno of `close(2)`, when the device is free as far as this share goes:
+  ///   after the close if it was the last.
+  public func release(_ device: Device, _ done: @escaping @Sendable (Int32) -> Void) {
+    let isLast = entries.withLock { entries in
+      guard case .open(let shared, let users) = entries[device.key], shared === device else { return false }
+      entries[device.key] = users == 1 ? .busy([]) : .open(device, users: users - 1)
+      return users == 1
+    }
+    guard isLast else { return done(0) }
+    device.close { result in
+      self.settle(device.key, as: nil)
+      done(result)
+    }
+  }
+
+  private enum Look {
+    case mine
+    case shared(Device)
+    case wait(WakeUp)
+  }
+
+  private func look(at key: DeviceKey) throws(DeviceError) -> Look {
+    let wakeUp = try WakeUp()
+    return entries.withLock { entries in
+      switch entries[key] {
+      case nil:
+        entries[key] = .busy([])
+        return .mine
+      case .open(let device, let users):
+        entries[key] = .open(device, users: users + 1)
+        return .shared(device)
+      case .busy(let waiting):
+        entries[key] = .busy(waiting + [wakeUp])
+        return .wait(wakeUp)
+      }
+    }
+  }
+
+  private func settle(_ key: DeviceKey, as entry: Entry?) {
+    let waiting: [WakeUp] = entries.withLock { entries in
+      defer { entries[key] = entry }
+      if case .busy(let waiting) = entries[key] { return waiting }
+      return []
+    }
+    for wakeUp in waiting { wakeUp.signal() }
+  }
+}

@@ -1,0 +1,90 @@
+internal import CSystemShims
+internal import Glibc
+
+/// The descriptions of one device, opened and looked at; what `Device` keeps.
+struct OpenDescriptions {
+  let key: DeviceKey
+  var size: UInt64 = 0
+  var logicalBlock = 1
+  var directAlignment = 0
+  var direct: Int32?
+  var buffered: Int32?
+
+  private static let page = 4096
+
+  init(of descriptor: Int32, access: Device.Access) throws(DeviceError) {
+    let facts = try Self.facts(of: descriptor)
+    key = try DeviceKey(descriptor: descriptor)
+    do throws(DeviceError) {
+      switch key {
+      case .block: try openBlockDevice(descriptor, facts, access)
+      case .file: try openRegularFile(descriptor, facts, access)
+      }
+    } catch {
+      for open in [direct, buffered].compactMap({ $0 }) { _ = kcs_close(open) }
+      throw error
+    }
+  }
+
+  private mutating func openBlockDevice(_ descriptor: Int32, _ facts: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
+    let flags =
+      switch access {
+      case .reading: O_RDONLY
+      case .writing(let exclusive): O_RDWR | (exclusive ? O_EXCL : 0)
+      }
+    let open = try Self.reopen(descriptor, flags | kcs_O_DIRECT)
+    direct = open
+    // The device could have been replaced behind its node between the look and the open.
+    guard try Self.facts(of: open).rdevice == facts.rdevice else { throw DeviceError(errno: ESTALE, call: "open") }
+    var block: UInt32 = 0
+    let result = unsafe kcs_block_logical(open, &block)
+    guard result == 0 else { throw DeviceError(errno: -result, call: "BLKSSZGET") }
+    logicalBlock = Int(block)
+    directAlignment = logicalBlock
+    size = try Self.size(of: open)
+    if access != .reading {
+      var readOnly: Int32 = 0
+      // A device that was made read-only after its partition table was read can still be opened for writing.
+      guard unsafe kcs_block_read_only(open, &readOnly) == 0, readOnly == 0 else { throw DeviceError(errno: EROFS, call: "open") }
+    }
+  }
+
+  private mutating func openRegularFile(_ descriptor: Int32, _ facts: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
+    let flags = access == .reading ? O_RDONLY : O_RDWR
+    let open = try Self.reopen(descriptor, flags)
+    buffered = open
+    let opened = try Self.facts(of: open)
+    guard opened.device == facts.device, opened.inode == facts.inode else { throw DeviceError(errno: ESTALE, call: "open") }
+    size = opened.size
+    if case .writing(exclusive: true) = access {
+      let result = kcs_flock_exclusive(open)
+      guard result == 0 else { throw DeviceError(errno: result == -EWOULDBLOCK ? EBUSY : -result, call: "flock") }
+    }
+    guard opened.dio_offset > 0, opened.dio_memory <= Self.page else { return }
+    directAlignment = max(Int(opened.dio_offset), Self.page)
+    direct = try Self.reopen(descriptor, flags | kcs_O_DIRECT)
+  }
+
+  /// The same file again, with other flags; as `/proc/self/fd` resolves to the file itself, no path is walked.
+  private static func reopen(_ descriptor: Int32, _ flags: Int32) throws(DeviceError) -> Int32 {
+    let result = unsafe kcs_open("/proc/self/fd/\(descriptor)", flags, 0)
+    guard result >= 0 else { throw DeviceError(errno: -result, call: "open") }
+    return result
+  }
+
+  private static func facts(of descriptor: Int32) throws(DeviceError) -> kcs_file_facts {
+    var facts = kcs_file_facts()
+    let result = unsafe kcs_file_facts(descriptor, &facts)
+    guard result == 0 else { throw DeviceError(errno: -result, call: "statx") }
+    return facts
+  }
+
+  static func size(of descriptor: Int32) throws(DeviceError) -> UInt64 {
+    let facts = try facts(of: descriptor)
+    guard kcs_is_block_device(facts.mode) != 0 else { return facts.size }
+    var bytes: UInt64 = 0
+    let result = unsafe kcs_block_size_bytes(descriptor, &bytes)
+    guard result == 0 else { throw DeviceError(errno: -result, call: "BLKGETSIZE64") }
+    return bytes
+  }
+}

@@ -1,0 +1,69 @@
+internal import Synchronization
+
+/// What others ask of a client's thread.
+enum Command: Sendable {
+  case start(Copy, CopyRequest)
+  case cancel(Copy)
+  /// A flush of a destination came back: 0 or its errno.
+  case flushed(task: Int, destination: Int, result: Int32)
+}
+
+/// The only way into a client's thread: commands in order, and a wake-up for a thread that sleeps.
+///
+/// A thread that is awake is not woken: it looks here before it sleeps.
+final class Mailbox: Sendable {
+  private struct State {
+    var commands: [Command] = []
+    var isAsleep = false
+    var isClosed = false
+  }
+
+  /// What the thread finds when it looks.
+  struct Post: Sendable {
+    var commands: [Command]
+    var isClosed: Bool
+  }
+
+  private let state = Mutex(State())
+  let wakeUp: WakeUp
+
+  init() throws(DeviceError) { wakeUp = try WakeUp() }
+
+  /// Leaves a command.
+  ///
+  /// - Returns: whether it will be looked at: after `close` no new copy is taken.
+  @discardableResult
+  func post(_ command: Command) -> Bool {
+    let (taken, wakes) = state.withLock { state in
+      if state.isClosed, case .start = command { return (false, false) }
+      state.commands.append(command)
+      defer { state.isAsleep = false }
+      return (true, state.isAsleep)
+    }
+    if wakes { wakeUp.signal() }
+    return taken
+  }
+
+  /// Takes no more copies; returns whether it did until now.
+  func close() -> Bool {
+    let (wasOpen, wakes) = state.withLock { state in
+      defer {
+        state.isClosed = true
+        state.isAsleep = false
+      }
+      return (!state.isClosed, state.isAsleep)
+    }
+    if wakes { wakeUp.signal() }
+    return wasOpen
+  }
+
+  /// What has come since the last look.  With nothing there, and `orSleep`, the thread counts as asleep from now on: the
+  /// next command signals the wake-up.
+  func take(orSleep: Bool) -> Post {
+    state.withLock { state in
+      defer { state.commands = [] }
+      state.isAsleep = orSleep && state.commands.isEmpty
+      return Post(commands: state.commands, isClosed: state.isClosed)
+    }
+  }
+}

@@ -1,0 +1,86 @@
+/// The first error of a copy: what failed, on which side, and where.
+public struct TransferError: Error, Sendable, Equatable {
+  /// Which step failed.
+  public enum Step: String, Sendable {
+    case read, write, flush
+  }
+
+  /// The errno, positive.
+  public var errno: Int32
+  public var step: Step
+  /// The destination whose write or flush failed, from 0; `nil` for a read.
+  public var destination: Int?
+  /// The first byte of the transfer that failed, on the device that failed it.
+  public var offset: UInt64
+  /// The length of that transfer, in bytes; of a flush, of the region.
+  public var length: UInt64
+
+  public init(errno: Int32, step: Step, destination: Int?, offset: UInt64, length: UInt64) {
+    self.errno = errno
+    self.step = step
+    self.destination = destination
+    self.offset = offset
+    self.length = length
+  }
+}
+
+/// Where one destination stands.
+public enum DestinationState: String, Sendable {
+  case queued, running, done, failed, cancelled
+}
+
+/// One destination of a copy, as a snapshot or at its end.
+public struct DestinationProgress: Sendable, Equatable {
+  public var state = DestinationState.queued
+  /// Bytes of the region that are written.
+  public var bytesDone: UInt64 = 0
+  /// Bytes of the region that are written and flushed.
+  public var bytesDurable: UInt64 = 0
+  /// The destination's own first error; `nil` also where it fails because the source did.
+  public var error: TransferError?
+
+  public init() {}
+}
+
+/// What a copy has done so far: one consistent snapshot.
+public struct CopyProgress: Sendable, Equatable {
+  /// What the copy is busy with.
+  public enum Phase: String, Sendable {
+    case none = ""
+    case copy, flush, cancelling
+  }
+
+  public var phase = Phase.none
+  /// When its first sub-job began, in nanoseconds since the epoch; 0 while it waits its turn.
+  public var startedAt: UInt64 = 0
+  /// Bytes that every live destination has.
+  public var bytesDone: UInt64 = 0
+  /// Bytes that are flushed on every live destination.
+  public var bytesDurable: UInt64 = 0
+  public var readError = false
+  /// Bit i: a write or flush of destination i failed.
+  public var writeErrors: UInt64 = 0
+  /// The first error of all.
+  public var firstError: TransferError?
+  public var destinations: [DestinationProgress]
+
+  public init(destinations: [DestinationProgress]) { self.destinations = destinations }
+}
+
+/// How a copy ended: kcopyd's `read_err` and `write_err`, and what they leave out.
+///
+/// `progress.readError` is true if and only if a read failed for good, and bit i of `progress.writeErrors` is set if and
+/// only if a write or flush of destination i did (`Documentation/admin-guide/device-mapper/kcopyd.rst`).  A destination
+/// is complete and durable if and only if its state is `done`.
+public struct Notification: Sendable {
+  public var wasCancelled: Bool
+  public var progress: CopyProgress
+
+  public init(wasCancelled: Bool, progress: CopyProgress) {
+    self.wasCancelled = wasCancelled
+    self.progress = progress
+  }
+
+  /// Whether every destination is complete.
+  public var isComplete: Bool { !wasCancelled && !progress.readError && progress.writeErrors == 0 }
+}

@@ -1,0 +1,49 @@
+internal import CSystemShims
+
+/// Memory that transfers go through: one range, aligned to 2 MiB, in huge pages where the kernel has them.
+///
+/// The bytes are addressed by their offset in the range; every access is checked against its length, so a wrong offset
+/// ends the program instead of overwriting somebody's memory.  Sendable because whoever uses a part of it owns that
+/// part: `PagePool` gives a run of pages to one sub-job at a time.
+@safe public final class TransferMemory: @unchecked Sendable {
+  /// The length of the range, in bytes.
+  public let bytes: Int
+  let base: UnsafeMutableRawPointer
+
+  /// Maps a range of memory.
+  ///
+  /// - Parameter bytes: the length, a multiple of 4096.
+  /// - Returns: `nil` when the kernel has no memory for it.
+  public init?(bytes: Int) {
+    precondition(bytes > 0 && bytes % 4096 == 0)
+    guard let base = kcs_map_pages(UInt64(bytes)) else { return nil }
+    self.bytes = bytes
+    self.base = base
+  }
+
+  deinit { kcs_unmap_pages(base, UInt64(bytes)) }
+
+  func address(of offset: Int, count: Int) -> UnsafeMutableRawPointer {
+    precondition(offset >= 0 && count >= 0 && offset <= bytes - count, "transfer outside of its memory")
+    return base + offset
+  }
+
+  /// Fills a part with zeroes.
+  public func zero(_ offset: Int, count: Int) {
+    address(of: offset, count: count).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+  }
+
+  /// Reads into a part from a file, as `pread(2)` does.
+  ///
+  /// - Returns: the number of bytes read, or the negative errno.
+  public func read(from descriptor: Int32, at position: UInt64, into offset: Int, count: Int) -> Int64 {
+    kcs_pread(descriptor, address(of: offset, count: count), UInt64(count), position)
+  }
+
+  /// Writes a part to a file, as `pwrite(2)` does.
+  ///
+  /// - Returns: the number of bytes written, or the negative errno.
+  public func write(to descriptor: Int32, at position: UInt64, from offset: Int, count: Int) -> Int64 {
+    kcs_pwrite(descriptor, address(of: offset, count: count), UInt64(count), position)
+  }
+}

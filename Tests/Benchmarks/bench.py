@@ -1,0 +1,215 @@
+"""kcopyfs side by side with the tools that people use today; `mount-scripts/bench` is the way to start it.
+
+One source is copied to one and to three destinations, between loop devices on tmpfs (T) and between files on disk (D). In each case
+everybody first makes one copy that is compared with the source and not timed; then the rounds, in each of which everybody runs once, the
+first of a round being the second of the round before. Caches are dropped before each run. A slow result is a result; a wrong copy is not.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+
+import report
+from commands import Failure, Sample, make_directory, measure, remove_at_end, stop, undoing
+from contenders import KCOPYFS, LIMIT, contenders, fio_engine, fio_seconds
+from daemon import Daemon
+from media import FilesOnDisk, LoopsOnTmpfs
+
+MEDIA = {"T": LoopsOnTmpfs, "D": FilesOnDisk}
+SHAPES = (1, 3)
+UNITS = {"M": 1 << 20, "G": 1 << 30}
+
+
+def main():
+  options = parse_options()
+  if os.geteuid() != 0:
+    raise Failure("must run as root: it mounts a tmpfs, sets up loop devices and writes to them")
+  stop.catch()
+  plan = selected(options)
+  with undoing() as stack:
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="kcopyfs-bench-", dir=options.directory))
+    stack.callback(os.rmdir, folder)
+    if not re.fullmatch(r"[A-Za-z0-9_./+-]+", folder):
+      raise Failure(f"{folder}: the commands that are printed take no such characters in a path; name another with --directory")
+    facts = {"machine": report.machine(), "versions": report.versions(), "runs": options.runs}
+    print_facts("machine", facts["machine"])
+    pipes = make_pipes(stack, folder)
+    daemon = start_daemon(stack, options, folder, plan)
+    if daemon:
+      facts["versions"]["kcopyfs"] = daemon.version
+      facts["daemon"] = " ".join(daemon.command)
+    print_facts("versions", facts["versions"])
+    bench = Bench(options, daemon, pipes, set())
+    cases = []
+    for key in dict.fromkeys(key for key, _ in plan):
+      cases += bench.medium(key, plan, folder)
+  print(f"\n{report.FOOTNOTES}\n")
+  for case in cases:
+    print(case.summary())
+  if options.json:
+    report.write_json(options.json, facts, cases)
+
+
+def parse_options():
+  parser = argparse.ArgumentParser(prog="mount-scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--runs", type=positive, default=5, metavar="N", help="timed runs of each contender in each case (5)")
+  parser.add_argument("--size", type=size, default=size("1G"), help="bytes of the source, as 128M or 1G (1G)")
+  parser.add_argument("--only", default="", metavar="SUBSTRING", help="only what contains it, of names like T-1to1/dd or D-1to3/kcopyfs")
+  parser.add_argument("--json", metavar="FILE", help="write every sample there too")
+  parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
+                      help="where to make the files on disk ($TMPDIR or /var/tmp)")
+  parser.add_argument("--daemon", metavar="PATH", help="measure this kcopyfs and build none")
+  parser.add_argument("--mount-options", default="state=none,pages=4096", metavar="OPTIONS", help="of the daemon (%(default)s)")
+  parser.add_argument("--without-kcopyfs", action="store_true", help="measure the peers alone")
+  options = parser.parse_args()
+  if not options.daemon and not options.without_kcopyfs:
+    parser.error("neither --daemon nor --without-kcopyfs: start it by mount-scripts/bench, which builds the daemon")
+  if options.json and not os.access(os.path.dirname(os.path.abspath(options.json)), os.W_OK):
+    parser.error(f"--json {options.json}: its directory is not there or not writable")
+  return options
+
+
+def positive(text):
+  number = int(text)
+  if number < 1:
+    raise argparse.ArgumentTypeError("at least 1")
+  return number
+
+
+def size(text):
+  match = re.fullmatch(r"([1-9][0-9]*)([MG])", text)
+  if not match or int(match[1]) * UNITS[match[2]] % (4 << 20):
+    raise argparse.ArgumentTypeError("a number with M or G, a multiple of 4M")
+  return int(match[1]) * UNITS[match[2]]
+
+
+def selected(options):
+  """The contenders to measure, by medium and number of destinations."""
+  plan = {}
+  for key in MEDIA:
+    for count in SHAPES:
+      names = [c.name for c in contenders(count, "", 0) if not (options.without_kcopyfs and c.role == KCOPYFS)]
+      chosen = [name for name in names if options.only in f"{key}-1to{count}/{name}"]
+      if chosen:
+        plan[key, count] = chosen
+  if not plan:
+    raise Failure(f"--only {options.only}: no contender's name contains it")
+  return plan
+
+
+def start_daemon(stack, options, folder, plan):
+  """The daemon, if the plan has a row for it."""
+  if not any("kcopyfs" in names for names in plan.values()):
+    return None
+  daemon = Daemon(stack, options.daemon, folder, options.mount_options)
+  print(f"\nthe daemon, once for all runs:\n  MNT={daemon.mount_point}\n  {' '.join(daemon.command)}")
+  return daemon
+
+
+def make_pipes(stack, folder):
+  """Named pipes for `dd | tee`: with them bash can wait for every dd and see its status, which it can't with >(...)."""
+  pipes = {}
+  for name in ("P1", "P2"):
+    pipes[name] = remove_at_end(stack, os.path.join(folder, name))
+    os.mkfifo(pipes[name])
+  return pipes
+
+
+def print_facts(title, facts):
+  print(f"\n{title}:")
+  for name, value in facts.items():
+    print(f"  {name}: {value}")
+
+
+@dataclass
+class Bench:
+  """The running of the cases; `printed` holds the commands that have been printed."""
+
+  options: argparse.Namespace
+  daemon: Daemon | None
+  pipes: dict
+  printed: set
+
+  def medium(self, key, plan, folder):
+    """The finished cases of a medium, which is there only while they run: the tmpfs' memory is free again for the disk."""
+    with undoing() as stack:
+      medium = MEDIA[key](stack, make_directory(stack, os.path.join(folder, key)), self.options.size)
+      engine = fio_engine(medium.source)
+      print_facts(f"{key}, {medium.title}", {"where": medium.describe()} | medium.environment())
+      cases = []
+      for count in SHAPES:
+        chosen = [c for c in contenders(count, engine, self.options.size) if c.name in plan.get((key, count), [])]
+        if chosen:
+          cases.append(self.case(medium, count, chosen))
+      return cases
+
+  def case(self, medium, count, chosen):
+    case = report.Case(medium, count, self.options.size, chosen)
+    print(f"\n{case.title}")
+    self.print_commands(chosen)
+    for contender in chosen:
+      if contender.role != LIMIT:
+        self.verified_copy(medium, count, contender)
+    for number in range(self.options.runs):
+      first = number % len(chosen)
+      for contender in chosen[first:] + chosen[:first]:
+        case.samples[contender].append(self.copy(medium, contender))
+      print(f"  round {number + 1}: " + ", ".join(f"{c.name} {case.seconds(c)[-1]:.3f}" for c in chosen))
+    print("\n" + "\n".join(case.table()))
+    return case
+
+  def print_commands(self, chosen):
+    new = [contender for contender in chosen if contender.script not in self.printed]
+    self.printed.update(contender.script for contender in new)
+    for contender in new:
+      print(f"  {contender.name}: {contender.script}")
+    if len(new) < len(chosen):
+      print("  " + ", ".join(contender.name for contender in chosen if contender not in new) + ": as above")
+
+  def verified_copy(self, medium, count, contender):
+    medium.wipe(count)
+    self.copy(medium, contender)
+    try:
+      medium.verify(count)
+    except Failure as failure:
+      raise Failure(f"{contender.name} made a wrong copy: {failure}\n{contender.script}") from None
+
+  def copy(self, medium, contender):
+    """One measured run of a contender on dropped caches."""
+    medium.settle()
+    environment = medium.environment() | self.pipes
+    if contender.role == KCOPYFS:
+      return self.kcopyfs_copy(contender, environment)
+    sample, output = measure(contender.script, environment)
+    return Sample(fio_seconds(output), sample.user, sample.system) if contender.role == LIMIT else sample
+
+  def kcopyfs_copy(self, contender, environment):
+    before = self.daemon.cpu()
+    try:
+      sample, output = measure(contender.script, environment | self.daemon.next_job())
+      if output.strip() != "ok":
+        raise Failure(f"{contender.script}\nresult is not ok: {output}")
+    except Failure as failure:
+      raise Failure(f"{failure}\n{self.daemon.evidence()}") from None
+    sample = self.daemon.sample(sample.seconds, before)
+    self.daemon.remove_job()
+    return sample
+
+
+def failures(error):
+  """The errors that end the bench, the first one first: the cleaning up after it may fail too."""
+  earlier = None if error.__suppress_context__ else error.__context__
+  return (failures(earlier) if earlier else []) + ([error] if isinstance(error, (Failure, OSError)) else [])
+
+
+if __name__ == "__main__":
+  sys.stdout.reconfigure(line_buffering=True)
+  try:
+    main()
+  except (Failure, OSError) as error:
+    for each in failures(error):
+      print(f"bench: {each}", file=sys.stderr)
+    sys.exit(1)

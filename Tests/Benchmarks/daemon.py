@@ -1,0 +1,99 @@
+"""The kcopyfs daemon under measurement: started once for the whole bench, used through its mount like anybody's."""
+
+import os
+import signal
+import subprocess
+
+from commands import Failure, Sample, make_directory, remove_at_end, run, wait_until
+
+START_LIMIT = 20.0
+STOP_LIMIT = 15.0
+"""Seconds: the contract says 10 for a stop, and a busy machine gets some more before it is killed."""
+
+
+class Daemon:
+  """A kcopyfs mount in a directory of its own. Start it with `with`: leaving stops it."""
+
+  def __init__(self, stack, binary, folder, options):
+    if not os.access(binary, os.X_OK):
+      raise Failure(f"{binary}: not an executable; build it, or name another with --daemon")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+      raise Failure("/dev/fuse is missing or may not be opened: the kernel has no FUSE, or this container does not see it")
+    self.mount_point = make_directory(stack, os.path.join(folder, "mount"))
+    self.command = [binary, self.mount_point, "-f", "-o", options]
+    self._jobs = 0
+    self._log = remove_at_end(stack, os.path.join(folder, "daemon.log"))
+    self._process = None
+    stack.callback(self._stop)
+    self._start()
+
+  def _start(self):
+    with open(self._log, "wb") as log:
+      self._process = subprocess.Popen(
+        self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"SWIFT_BACKTRACE": "enable=no"},
+        start_new_session=True)
+    wait_until(self._answers, START_LIMIT, f"{' '.join(self.command)}\nno mount within {START_LIMIT:.0f} s")
+    self.version = " ".join(run("cat", os.path.join(self.mount_point, "version"), limit=START_LIMIT).split())
+
+  def _answers(self):
+    if self._process.poll() is not None:
+      raise Failure(f"{' '.join(self.command)}\nended before its mount was there")
+    return self._mounted()
+
+  def _mounted(self):
+    """Asks the mount table: a stat of the mount point itself would wait for a daemon that hangs."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+      return any(line.split()[4] == self.mount_point for line in table)
+
+  def _stop(self):
+    if self._process is None:
+      return
+    trouble = ""
+    self._process.send_signal(signal.SIGTERM)
+    try:
+      self._process.wait(timeout=STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+      trouble = f"did not end within {STOP_LIMIT:.0f} s of SIGTERM and was killed"
+      self._process.kill()
+      self._process.wait(timeout=STOP_LIMIT)
+    if self._mounted():
+      trouble = trouble or "left its mount behind"
+      run("umount", "-l", self.mount_point)
+    if not trouble and self._process.returncode != 0:
+      trouble = f"ended with status {self._process.returncode}"
+    if trouble:
+      raise Failure(f"kcopyfs {trouble}: {self._log_text()}")
+
+  def next_job(self):
+    """The variables for the command of another job."""
+    self._jobs += 1
+    return {"MNT": self.mount_point, "JOB": f"b{self._jobs}"}
+
+  def remove_job(self):
+    run("rmdir", os.path.join(self.mount_point, "jobs", f"b{self._jobs}"))
+
+  def cpu(self):
+    """User and system CPU seconds of the daemon with all its threads, so far."""
+    with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as file:
+      fields = file.read().rpartition(")")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return int(fields[11]) / ticks, int(fields[12]) / ticks
+
+  def sample(self, seconds, before):
+    """The Sample of a job that took so many seconds, from the daemon's CPU before it."""
+    user, system = self.cpu()
+    return Sample(seconds, user - before[0], system - before[1])
+
+  def evidence(self):
+    """What the daemon says about a failure: the refusals in the mount, the job's status, the log."""
+    texts = []
+    for name in ["errors", f"jobs/b{self._jobs}/status"]:
+      try:
+        texts.append(f"{name}: {run('cat', os.path.join(self.mount_point, name), limit=10).strip()}")
+      except Failure as failure:
+        texts.append(str(failure))
+    return "\n".join([*texts, f"log: {self._log_text()}"])
+
+  def _log_text(self):
+    with open(self._log, encoding="utf-8", errors="replace") as file:
+      return file.read()[-4000:].strip() or "(empty log)"

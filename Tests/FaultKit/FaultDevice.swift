@@ -1,0 +1,168 @@
+internal import Foundation
+internal import Glibc
+
+/// A block device with faults that can be changed while it runs: errors at chosen sectors, delays, and a gate that holds transfers.
+///
+/// nbdkit's eval plugin serves a file, nbdfuse shows it as a file, a loop device with direct I/O makes it a block device; direct,
+/// because the page cache would widen an error to its page.
+public final class FaultDevice: Resource {
+  public let loop: LoopDevice
+  private let directory: String
+  private let server: ChildProcess
+  private let bridge: ChildProcess
+
+  public var path: String { loop.path }
+
+  /// - Parameter directory: for its files; made here. On a tmpfs it's quick.
+  public init(size: Int, in directory: String) throws {
+    try requireRoot()
+    for tool in ["nbdkit", "nbdfuse", "fusermount3"] where !Command.isInstalled(tool) {
+      throw Missing("\(tool) is not installed: no device with faults (Debian: nbdkit, libnbd-bin, fuse3)")
+    }
+    self.directory = directory
+    try Files.makeDirectory(directory)
+    for name in ["faults", "delay", "log", "export", "image"] { try Files.write(directory + "/" + name, []) }
+    if truncate(directory + "/image", size) != 0 { throw SystemError(errno, "truncate \(directory)/image") }
+    try Files.write(directory + "/common.sh", FaultDevice.common)
+
+    let begin = ". \(directory)/common.sh"
+    server = try Command(
+      "nbdkit",
+      [
+        "-f", "-U", directory + "/socket", "eval", "get_size=echo \(size)",
+        "pread=\(begin); admit r $3 $4; exec dd if=$D/image iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M status=none",
+        "pwrite=\(begin); admit w $3 $4; exec dd of=$D/image oflag=seek_bytes seek=$4 conv=notrunc bs=1M status=none",
+        "flush=\(begin); admit f 1 0",
+      ], environment: ["D": directory]
+    ).start()
+    bridge = try FaultDevice.bridge(to: server, in: directory)
+    do {
+      loop = try LoopDevice(backing: directory + "/export", size: size, directIO: true)
+    } catch {
+      _ = try? run("fusermount3", "-u", directory + "/export")
+      try? bridge.end()
+      try? server.end()
+      throw error
+    }
+  }
+
+  private static func bridge(to server: ChildProcess, in directory: String) throws -> ChildProcess {
+    try eventually("nbdkit listens: \(server.errorText)") { Files.exists(directory + "/socket") || !server.running }
+    if !server.running { throw Missing("nbdkit ended: \(server.errorText)") }
+    let bridge = try Command("nbdfuse", [directory + "/export", "--unix", directory + "/socket"]).start()
+    do {
+      try eventually("nbdfuse shows the device: \(bridge.errorText)") { try Files.facts(directory + "/export").size > 0 || !bridge.running }
+      if !bridge.running { throw Missing("nbdfuse ended: \(bridge.errorText)") }
+    } catch {
+      try? bridge.end()
+      throw error
+    }
+    return bridge
+  }
+
+  /// Every transfer passes `admit KIND COUNT OFFSET`: it is logged, held at the gate, delayed, and refused if it touches a fault.
+  private static let common = #"""
+    admit() {
+      echo "$1 $2 $3" >> "$D/log"
+      while [ -e "$D/gate-$1" ]; do sleep 0.01; done
+      read -r seconds < "$D/delay" && [ "$1" != f ] && sleep "$seconds"
+      first=$(($3 / 512)); last=$((($3 + $2 - 1) / 512))
+      while read -r kind from to; do
+        if [ "$kind" = "$1" ] && [ "$first" -le "$to" ] && [ "$last" -ge "$from" ]; then
+          echo "EIO a fault of the test" >&2
+          exit 1
+        fi
+      done < "$D/faults"
+    }
+
+    """#
+
+  /// A fault, until `faults` is set anew. Sectors are of 512 bytes.
+  public enum Fault: Sendable {
+    case read(ClosedRange<Int>)
+    case write(ClosedRange<Int>)
+    case flush
+
+    var line: String {
+      switch self {
+      case .read(let sectors): "r \(sectors.lowerBound) \(sectors.upperBound)\n"
+      case .write(let sectors): "w \(sectors.lowerBound) \(sectors.upperBound)\n"
+      case .flush: "f 0 0\n"
+      }
+    }
+  }
+
+  /// Replaces all faults. A transfer under way sees the old ones or the new ones, never half of them.
+  public func setFaults(_ faults: [Fault]) throws {
+    try replace("faults", with: faults.map(\.line).joined())
+  }
+
+  /// Delays each request of reading or writing (of up to 1 MiB here) by so many seconds.
+  public func setDelay(_ seconds: Double) throws {
+    try replace("delay", with: seconds == 0 ? "" : "\(seconds)\n")
+  }
+
+  /// The kinds of request that the gate can hold.
+  public enum Kind: String, Sendable {
+    case read = "r"
+    case write = "w"
+    case flush = "f"
+  }
+
+  /// Holds all requests of a kind from now on, until `open`.
+  public func hold(_ kind: Kind) throws {
+    try Files.write(directory + "/gate-" + kind.rawValue, [])
+  }
+
+  public func open(_ kind: Kind) throws {
+    try Files.unlink(directory + "/gate-" + kind.rawValue)
+  }
+
+  /// A request that arrived; those that were held or refused too.
+  public struct Request: Sendable {
+    public let kind: Kind
+    public let bytes: Int
+    public let offset: Int
+  }
+
+  /// The requests so far, in the order of their arrival.
+  public var requests: [Request] {
+    get throws {
+      try Files.text(directory + "/log").split(separator: "\n").compactMap { line in
+        let words = line.split(separator: " ")
+        guard words.count == 3, let kind = Kind(rawValue: String(words[0])), let bytes = Int(words[1]), let offset = Int(words[2])
+        else { return nil }
+        return Request(kind: kind, bytes: kind == .flush ? 0 : bytes, offset: offset)
+      }
+    }
+  }
+
+  private func replace(_ name: String, with text: String) throws {
+    let path = directory + "/" + name
+    try Files.write(path + ".new", text)
+    if rename(path + ".new", path) != 0 { throw SystemError(errno, "rename \(path)") }
+  }
+
+  /// Opens the gates and takes the three layers down; each is tried whatever became of the one before.
+  public func release() throws {
+    for kind in [Kind.read, .write, .flush] where Files.exists(directory + "/gate-" + kind.rawValue) { try open(kind) }
+    try setFaults([])
+    try setDelay(0)
+    var failures: [any Error] = []
+    for step in [loop.release, leaveMount, stopServer] {
+      do { try step() } catch { failures.append(error) }
+    }
+    if let first = failures.first { throw first }
+  }
+
+  private func leaveMount() throws {
+    let outcome = try run("fusermount3", "-u", directory + "/export")
+    if !outcome.succeeded { try run("umount", "-l", directory + "/export").orThrow() }
+    try bridge.wait(within: .seconds(5))
+  }
+
+  private func stopServer() throws {
+    server.signal(SIGTERM)
+    try server.wait(within: .seconds(5))
+  }
+}
