@@ -38,7 +38,7 @@ let package = Package(
     .executableTarget(
       name: "kcopyfs",
       dependencies: [
-        "JobFS", "CopyJobs", "FuseKit", "CSystemShims",
+        "JobFS", "CopyJobs", "FuseKit", "Journal", "KCopy", "CSystemShims",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: safeHouse),

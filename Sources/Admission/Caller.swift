@@ -18,12 +18,7 @@ public struct Caller: Sendable, Equatable {
   /// - Returns: `nil` when it cannot be seen: pid 0 is another pid namespace, and an unreadable entry of /proc proves
   ///   nothing.  Who cannot be seen is refused.
   public init?(uid: UInt32, gid: UInt32, pid: Int32) {
-    guard pid > 0, let status = KernelText.read("/proc/\(pid)/status") else { return nil }
-    var fields: [Substring: Substring] = [:]
-    for line in status.split(separator: "\n") {
-      guard let colon = line.firstIndex(of: ":") else { continue }
-      fields[line[..<colon]] = line[line.index(after: colon)...]
-    }
+    guard let fields = Self.status(of: pid) else { return nil }
     func numbers(_ key: Substring, radix: Int = 10) -> [UInt32] {
       (fields[key] ?? "").split(whereSeparator: { $0 == "\t" || $0 == " " }).compactMap { UInt32($0, radix: radix) }
     }
@@ -36,6 +31,21 @@ public struct Caller: Sendable, Equatable {
     self.process = Int32(process)
     self.umask = umask
     self.namespaces = namespaces
+  }
+
+  /// The process that a thread belongs to.
+  public static func process(ofThread pid: Int32) -> Int32? {
+    status(of: pid)?["Tgid"].flatMap { Int32($0.drop { $0 == "\t" }) }
+  }
+
+  private static func status(of pid: Int32) -> [Substring: Substring]? {
+    guard pid > 0, let status = KernelText.read("/proc/\(pid)/status") else { return nil }
+    var fields: [Substring: Substring] = [:]
+    for line in status.split(separator: "\n") {
+      guard let colon = line.firstIndex(of: ":") else { continue }
+      fields[line[..<colon]] = line[line.index(after: colon)...]
+    }
+    return fields
   }
 
   private static func namespaces(of process: String) -> [String]? {

@@ -88,10 +88,11 @@ public final class Submission: Sendable {
 
   /// Whether the descriptor is being closed in the middle of a record; the first time it is taken down in `errors`.
   ///
-  /// - Parameter process: who closes.  Every process that inherits the descriptor flushes it at its own end, so only the
-  ///   one that opened it can be told.
-  public func closesUnfinished(by process: Int32?) -> Refusal? {
-    guard process == nil || process == caller?.process || process == pid else { return nil }
+  /// - Parameter thread: who closes; `nil` after the last close.  Every process that inherits the descriptor flushes it
+  ///   at its own end, so only the one that opened it can be told.
+  public func closesUnfinished(byThread thread: Int32?) -> Refusal? {
+    guard state.withLock({ $0.buffer.hasUnfinishedRecord }) else { return nil }
+    if let thread, thread != pid, Caller.process(ofThread: thread) != caller?.process { return nil }
     let unfinished: [UInt8]? = state.withLock { state in
       guard state.buffer.hasUnfinishedRecord, state.deciding == nil else { return nil }
       defer { state.unfinishedWasRefused = true }

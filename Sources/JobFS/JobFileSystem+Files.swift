@@ -1,0 +1,155 @@
+internal import CopyJobs
+public import FuseKit
+internal import Glibc
+internal import Synchronization
+
+/// Opening, reading and closing.
+extension JobFileSystem {
+  public func open(_ node: NodeID, flags: Int32, by requester: Requester, reply: consuming OpenReply) {
+    guard let node = Node(node) else { return reply.fail(ENOENT) }
+    let writes = flags & O_ACCMODE != O_RDONLY
+    switch node {
+    case .submit:
+      open(.submission(jobs.submission(name: nil, uid: requester.uid, gid: requester.gid, pid: requester.pid)), isStream: true, reply)
+    case .placeholder(let number):
+      guard let name = placeholders.reopen(number) else { return reply.fail(ENOENT) }
+      open(.submission(jobs.submission(name: name, uid: requester.uid, gid: requester.gid, pid: requester.pid)), isStream: false, reply)
+    case .errors: open(writes ? .errors : .text, isStream: false, reply)
+    case .job(let id, let file):
+      guard let job = jobs.job(id) else { return reply.fail(ENOENT) }
+      switch file {
+      case .wait: open(.waiting(job, isResult: false), isStream: true, reply)
+      case .result: open(.waiting(job, isResult: true), isStream: true, reply)
+      case .ctl: open(.control(job), isStream: false, reply)
+      default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
+      }
+    default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
+    }
+  }
+
+  private func open(_ kind: Handle.Kind, isStream: Bool, _ reply: consuming OpenReply) {
+    reply.succeed(OpenFile(handle: handles.add(Handle(kind)), isStream: isStream))
+  }
+
+  public func create(
+    _ name: String, in directory: NodeID, permissions: UInt32, flags: Int32, by requester: Requester, reply: consuming CreateReply
+  ) {
+    guard Node(directory) == .jobs else { return reply.fail(EPERM) }
+    do throws(Refusal) {
+      try checkName(name)
+    } catch {
+      jobs.refuse(error, job: Words.printable(name.utf8), uid: requester.uid, pid: requester.pid)
+      return reply.fail(error.errno)
+    }
+    guard jobs.job(named: name) == nil else { return reply.fail(EEXIST) }
+    let number = placeholders.open(name, by: requester, permissions: permissions & 0o777)
+    guard let entry = entry(.placeholder(number), for: requester) else { return reply.fail(ENOENT) }
+    let submission = jobs.submission(name: name, uid: requester.uid, gid: requester.gid, pid: requester.pid)
+    reply.succeed(entry, OpenFile(handle: handles.add(Handle(.submission(submission))), isStream: false))
+  }
+
+  private func checkName(_ name: String) throws(Refusal) {
+    try JobName.check(name)
+    guard !JobName.isReserved(name) else {
+      throw Refusal(errno: EINVAL, column: 0, text: "names of digits alone are given by submit")
+    }
+    guard !JobName.isDraft(name) else {
+      throw Refusal(errno: EINVAL, column: 0, text: "a name that begins with a dot or ends in ~ is for drafts, which this version doesn't have")
+    }
+  }
+
+  public func read(
+    _ node: NodeID, handle: UInt64, offset: UInt64, size: Int, nonblocking: Bool, by requester: Requester, reply: consuming DataReply
+  ) {
+    guard let open = handles[handle], let node = Node(node) else { return reply.fail(EBADF) }
+    switch open.kind {
+    case .text:
+      guard offset > 0 || render(node, for: requester, into: open) else { return reply.fail(ENOENT) }
+      reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
+    case .waiting(let job, let isResult): wait(job, isResult, open, size, nonblocking, reply)
+    case .submission(let submission): reply.succeed(submission.takeNames(size))
+    case .errors, .control, .directory: reply.fail(EBADF)
+    }
+  }
+
+  /// Renders the text that this open file is read as from now on.
+  private func render(_ node: Node, for requester: Requester, into open: Handle) -> Bool {
+    let text: [UInt8]? =
+      switch node {
+      case .readme: RootText.readme
+      case .version: RootText.version
+      case .list: RootText.list(jobs)
+      case .errors: RootText.errors(jobs, for: requester.uid)
+      case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
+      default: nil
+      }
+    guard let text else { return false }
+    open.bytes.withLock { $0 = text }
+    return true
+  }
+
+  private static func part(_ text: [UInt8], from offset: UInt64, _ size: Int) -> ArraySlice<UInt8> {
+    guard offset < UInt64(text.count) else { return [] }
+    return text[Int(offset)..<min(text.count, Int(offset) + size)]
+  }
+
+  public func release(_ node: NodeID, handle: UInt64) {
+    guard let open = handles.remove(handle) else { return }
+    if case .submission(let submission) = open.kind {
+      _ = submission.closesUnfinished(byThread: nil)
+      if case .placeholder(let number) = Node(node) { placeholders.release(number) }
+    }
+  }
+
+  // MARK: Directories
+
+  public func openDirectory(_ node: NodeID, by requester: Requester, reply: consuming OpenReply) {
+    let entries: [(name: String, node: Node)]
+    switch Node(node) {
+    case .root: entries = Self.rootEntries
+    case .jobs:
+      let names = placeholders.names
+      entries = jobs.jobs.map { ($0.facts.name, .job($0.facts.id, .directory)) } + names.map { ($0.name, .placeholder($0.number)) }
+    case .job(let id, let file):
+      guard let job = jobs.job(id), file.isDirectory else { return reply.fail(ENOENT) }
+      entries = self.entries(of: file, job)
+    default: return reply.fail(ENOTDIR)
+    }
+    open(.directory(entries), isStream: false, reply)
+  }
+
+  public func releaseDirectory(_ node: NodeID, handle: UInt64) { _ = handles.remove(handle) }
+
+  /// Entries are those of the open; who was removed since is left out, and what came since is seen by the next open.
+  public func readDirectory(_ node: NodeID, handle: UInt64, offset: UInt64, by requester: Requester, reply: consuming DirectoryReply) {
+    guard case .directory(let entries)? = handles[handle]?.kind, let node = Node(node) else { return reply.fail(EBADF) }
+    var reply = reply
+    var index = offset
+    while index < UInt64(entries.count + 2) {
+      let (name, child): (String, Node) =
+        switch index {
+        case 0: (".", node)
+        case 1: ("..", .root)
+        default: (entries[Int(index) - 2].name, entries[Int(index) - 2].node)
+        }
+      index += 1
+      guard let entry = listed(name, child, for: requester, counts: reply.wantsAttributes && index > 2) else { continue }
+      if !reply.add(name, entry, next: index) {
+        if case .placeholder(let number) = child, reply.wantsAttributes { placeholders.forget(number, lookups: 1) }
+        break
+      }
+    }
+    reply.finish()
+  }
+
+  private func listed(_ name: String, _ node: Node, for requester: Requester, counts: Bool) -> Entry? {
+    switch node {
+    // A lookup of its own makes a number that nobody else has; listing must not hand out the same one twice.
+    case .submit: return entry(counts ? freshSubmit() : node, for: requester)
+    case .placeholder:
+      guard counts else { return entry(node, for: requester) }
+      return placeholders.lookup(name).flatMap { entry(.placeholder($0), for: requester) }
+    default: return entry(node, for: requester)
+    }
+  }
+}

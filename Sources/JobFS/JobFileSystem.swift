@@ -1,0 +1,190 @@
+public import CopyJobs
+public import FuseKit
+internal import Glibc
+internal import Synchronization
+
+/// The tree of the mount: every file is a view of what `CopyJobs` knows, and every write a request to it.
+///
+/// No handler waits: reads that have to are parked, and records are decided on the threads of admission.
+public final class JobFileSystem: FileSystem {
+  let jobs: JobService
+  let placeholders = Placeholders()
+  let handles = Handles()
+  /// Names that were removed one by one from final jobs, as `rm -r` does before the directory itself.
+  let hidden = Mutex<[UInt64: Set<JobFile>]>([:])
+  private let submits = Atomic<UInt64>(1)
+  private let owner: (uid: UInt32, gid: UInt32) = (geteuid(), getegid())
+  private let startedAt = JobFileSystem.now()
+
+  /// What never changes may be remembered by the kernel; what does is asked for each time.
+  private static let long = 60.0
+
+  public init(serving jobs: JobService) { self.jobs = jobs }
+
+  private static func now() -> UInt64 {
+    var now = timespec()
+    unsafe clock_gettime(CLOCK_REALTIME, &now)
+    return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+  }
+
+  // MARK: Names
+
+  public func lookup(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming EntryReply) {
+    guard let parent = Node(directory), let node = find(name, in: parent), let entry = entry(node, for: requester) else {
+      return reply.fail(ENOENT)
+    }
+    reply.succeed(entry)
+  }
+
+  /// The node behind a name; of a placeholder it counts a lookup.
+  private func find(_ name: String, in parent: Node) -> Node? {
+    switch parent {
+    case .root:
+      if name == "submit" { return freshSubmit() }
+      return Self.rootEntries.first { $0.name == name }?.node
+    case .jobs:
+      if let job = jobs.job(named: name) { return .job(job.facts.id, .directory) }
+      return placeholders.lookup(name).map { .placeholder($0) }
+    case .job(let id, let file):
+      guard let job = jobs.job(id) else { return nil }
+      return entries(of: file, job).first { $0.name == name }?.node
+    default: return nil
+    }
+  }
+
+  /// `submit` under a number that nobody else has.
+  func freshSubmit() -> Node { .submit(submits.add(1, ordering: .relaxed).newValue) }
+
+  static let rootEntries: [(name: String, node: Node)] = [
+    ("README", .readme), ("version", .version), ("list", .list), ("submit", .submit(0)), ("errors", .errors), ("jobs", .jobs),
+  ]
+
+  /// What a directory of a job holds, without what was removed from it.
+  func entries(of file: JobFile, _ job: Job) -> [(name: String, node: Node)] {
+    let gone = hidden.withLock { $0[job.facts.id] ?? [] }
+    let all: [(file: JobFile, name: String)] =
+      switch file {
+      case .directory: JobFile.entries
+      case .destinations: job.facts.destinations.indices.map { (.destination($0), "\($0)") }
+      case .destination(let index): [(.destinationStatus(index), "status")]
+      default: []
+      }
+    return all.filter { !gone.contains($0.file) }.map { ($0.name, .job(job.facts.id, $0.file)) }
+  }
+
+  public func forget(_ node: NodeID, lookups: UInt64) {
+    if case .placeholder(let number) = Node(node) { placeholders.forget(number, lookups: lookups) }
+  }
+
+  // MARK: Attributes
+
+  public func attributes(of node: NodeID, by requester: Requester, reply: consuming AttributesReply) {
+    guard let node = Node(node), let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
+    reply.succeed(attributes, timeout: timeouts(node).attributes)
+  }
+
+  func entry(_ node: Node, for requester: Requester) -> Entry? {
+    guard let attributes = attributes(node, for: requester) else { return nil }
+    let timeouts = timeouts(node)
+    return Entry(node: node.number, attributes: attributes, entryTimeout: timeouts.name, attributeTimeout: timeouts.attributes)
+  }
+
+  /// A placeholder's name becomes another node, and `submit` is another at each lookup: the kernel must ask each time.
+  private func timeouts(_ node: Node) -> (name: Double, attributes: Double) {
+    switch node {
+    case .submit, .placeholder: (0, 0)
+    case .root, .readme, .version: (Self.long, Self.long)
+    case .list, .errors, .jobs: (Self.long, 0)
+    case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? Self.long : 0)
+    }
+  }
+
+  func attributes(_ node: Node, for requester: Requester) -> Attributes? {
+    func file(_ permissions: UInt32, _ size: Int, blockSize: UInt32 = 4096) -> Attributes {
+      Attributes(
+        inode: node.number, kind: .file, permissions: permissions, links: 1, uid: owner.uid, gid: owner.gid, size: UInt64(size),
+        modified: startedAt, blockSize: blockSize)
+    }
+    func directory(_ permissions: UInt32, _ links: Int) -> Attributes {
+      Attributes(
+        inode: node.number, kind: .directory, permissions: permissions, links: UInt32(links), uid: owner.uid, gid: owner.gid, size: 0,
+        modified: startedAt)
+    }
+    switch node {
+    case .root: return directory(0o555, 3)
+    case .jobs: return directory(0o1777, 2 + jobs.count)
+    case .readme: return file(0o444, RootText.readme.count)
+    case .version: return file(0o444, RootText.version.count)
+    case .list: return file(0o444, RootText.list(jobs).count)
+    case .errors: return file(0o666, RootText.errors(jobs, for: requester.uid).count)
+    case .submit:
+      var attributes = file(0o666, 0, blockSize: 1 << 16)
+      attributes.inode = Node.submitInode
+      return attributes
+    case .placeholder(let number):
+      guard let facts = placeholders.facts(number) else { return nil }
+      var attributes = file(facts.permissions, 0)
+      (attributes.uid, attributes.gid) = (facts.uid, facts.gid)
+      return attributes
+    case .job(let id, let file):
+      return jobs.job(id).map { attributes($0, file, node.number) }
+    }
+  }
+
+  private func attributes(_ job: Job, _ file: JobFile, _ inode: UInt64) -> Attributes {
+    let readers = job.permissions & 0o444
+    let permissions: UInt32 =
+      switch file {
+      case .directory: job.permissions
+      case .destinations, .destination: readers | readers >> 2
+      case .ctl: 0o200
+      default: readers
+      }
+    let links =
+      switch file {
+      case .directory: 3
+      case .destinations: 2 + job.facts.destinations.count
+      case .destination: 2
+      default: 1
+      }
+    return Attributes(
+      inode: inode, kind: file.isDirectory ? .directory : .file, permissions: permissions, links: UInt32(links), uid: job.facts.uid,
+      gid: job.facts.gid, size: UInt64(text(job, file)?.count ?? 0),
+      modified: job.snapshot.changedAt(queuedAt: job.facts.queuedAt))
+  }
+
+  /// What a file of a job says now; `nil` for directories, streams and `ctl`.
+  func text(_ job: Job, _ file: JobFile) -> [UInt8]? {
+    switch file {
+    case .spec: JobText.spec(job)
+    case .status: JobText.status(job)
+    case .statusJSON: JobText.json(job)
+    case .state: JobText.state(job)
+    case .progress: JobText.progress(job)
+    case .readError: JobText.readError(job)
+    case .writeErrors: JobText.writeErrors(job)
+    case .destinationStatus(let index): JobText.destinationStatus(job, index)
+    case .directory, .wait, .result, .ctl, .destinations, .destination: nil
+    }
+  }
+
+  public func setAttributes(_ change: AttributeChange, of node: NodeID, by requester: Requester, reply: consuming AttributesReply) {
+    guard let node = Node(node), let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
+    if let uid = change.uid, uid != attributes.uid { return reply.fail(EPERM) }
+    if let gid = change.gid, gid != attributes.gid { return reply.fail(EPERM) }
+    if let permissions = change.permissions {
+      switch node {
+      case .placeholder(let number): placeholders.setPermissions(number, permissions)
+      case .job(let id, .directory): jobs.job(id)?.setPermissions(permissions)
+      default: return reply.fail(EPERM)
+      }
+    }
+    // A size comes with O_TRUNC of those who write, and times with cp -p: there is nothing to cut, and times are ours.
+    self.attributes(of: node.number, by: requester, reply: reply)
+  }
+
+  public func statistics(by requester: Requester, reply: consuming StatisticsReply) {
+    let most = jobs.configuration.mostJobs
+    reply.succeed(Statistics(files: UInt64(most), filesFree: UInt64(max(0, most - jobs.count)), nameMaximum: UInt32(JobName.maximumLength)))
+  }
+}

@@ -1,0 +1,135 @@
+internal import CopyJobs
+internal import KCopy
+
+/// What the files of a job say, each from one snapshot.
+enum JobText {
+  static func status(_ job: Job) -> [UInt8] {
+    let snapshot = job.snapshot
+    var text = FieldText()
+    text.addLines(fields(job, snapshot))
+    for index in job.facts.destinations.indices {
+      text.addLines(destination(job, snapshot, index).map { $0.named("dest\(index)_\($0.key)") })
+    }
+    text.fill()
+    return text.bytes
+  }
+
+  static func json(_ job: Job) -> [UInt8] {
+    let snapshot = job.snapshot
+    var text = FieldText()
+    let fields = fields(job, snapshot)
+    let split = fields.firstIndex { $0.key == "dests" } ?? fields.endIndex
+    text.add("{")
+    text.addMembers(Array(fields[..<split]))
+    text.add(",")
+    text.addKey("dests")
+    text.add("[")
+    for index in job.facts.destinations.indices {
+      text.add(index == 0 ? "{" : ",{")
+      text.addMembers(destination(job, snapshot, index))
+      text.add("}")
+    }
+    text.add("],")
+    text.addMembers(Array(fields[(split + 1)...]))
+    text.add("}\n")
+    text.fill()
+    return text.bytes
+  }
+
+  static func destinationStatus(_ job: Job, _ index: Int) -> [UInt8] {
+    let snapshot = job.snapshot
+    let progress = snapshot.progress.destinations[index]
+    let error = progress.error
+    var text = FieldText()
+    text.addLines([
+      .constant("dest_path", job.facts.destinations[index].path),
+      .text("dest_state", progress.state.rawValue, widest: 9),
+      .number("bytes_done", progress.bytesDone),
+      .number("bytes_durable", progress.bytesDurable),
+      .number("bytes_failed", error == nil ? 0 : job.facts.bytesTotal - progress.bytesDone),
+      .text("error", error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
+      .text("error_at", error.map { "\($0.offset)B" } ?? "", widest: 21),
+      .number("error_length", error?.length),
+    ])
+    text.fill()
+    return text.bytes
+  }
+
+  static func spec(_ job: Job) -> [UInt8] { Array("\(job.facts.spec)\n".utf8) }
+  static func state(_ job: Job) -> [UInt8] { Array("\(job.snapshot.state.rawValue)\n".utf8) }
+  static func readError(_ job: Job) -> [UInt8] { Array(job.snapshot.progress.readError ? "1\n".utf8 : "0\n".utf8) }
+  static func writeErrors(_ job: Job) -> [UInt8] { Array("\(mask(job.snapshot.progress.writeErrors))\n".utf8) }
+  static func progress(_ job: Job) -> [UInt8] { Array("\(job.snapshot.progress.bytesDone) \(job.facts.bytesTotal)\n".utf8) }
+
+  /// The record of a job in `list`.
+  static func listed(_ job: Job, to text: inout [UInt8]) {
+    let snapshot = job.snapshot
+    Words.appendWord("job", job.facts.name, to: &text)
+    Words.appendWord("id", job.facts.id, to: &text)
+    Words.appendWord("state", snapshot.state.rawValue, to: &text)
+    Words.appendWord("bytes_done", snapshot.progress.bytesDone, to: &text)
+    Words.appendWord("bytes_total", job.facts.bytesTotal, to: &text)
+    Words.appendWord("read_err", snapshot.progress.readError ? 1 : 0, to: &text)
+    Words.appendWord("write_err", mask(snapshot.progress.writeErrors), to: &text)
+    Words.appendWord("client", job.facts.client, to: &text)
+    Words.appendLine("uid", job.facts.uid, to: &text)
+  }
+
+  // MARK: Fields
+
+  /// ENOTRECOVERABLE.
+  private static let widestErrno = 15
+
+  private static func mask(_ bits: UInt64) -> String { "0x\(String(bits, radix: 16))" }
+
+  /// The keys of the contract, in its order.
+  private static func fields(_ job: Job, _ snapshot: JobSnapshot) -> [Field] {
+    let (facts, progress) = (job.facts, snapshot.progress)
+    let error = progress.firstError
+    return [
+      .text("state", snapshot.state.rawValue, widest: 9),
+      .constant("name", facts.name),
+      .constant("id", facts.id),
+      .constant("attempt", 1),
+      .constant("op", facts.operation),
+      .constant("client", facts.client),
+      .number("read_err", progress.readError ? 1 : 0),
+      .text("write_err", mask(progress.writeErrors), widest: 18),
+      .text("error", error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
+      .text("error_op", error?.step.rawValue ?? "", widest: 6),
+      .number("error_dest", error?.destination.map { UInt64($0) }),
+      .text("error_at", error.map { "\($0.offset)B" } ?? "", widest: 21),
+      .number("error_length", error?.length),
+      .text("pause_reason", "", widest: widestErrno),
+      .text("phase", snapshot.phase.rawValue, widest: 10),
+      .constant("bytes_total", facts.bytesTotal),
+      .number("bytes_done", progress.bytesDone),
+      .number("bytes_durable", progress.bytesDurable),
+      .number("rate", snapshot.rate),
+      .number("eta", snapshot.eta),
+      .text("warning", "", widest: 17),
+      .text("digest", "", widest: 64),
+      .constant("dests", UInt64(facts.destinations.count)),
+      .constant("uid", UInt64(facts.uid)),
+      .constant("context", facts.context),
+      .time("queued_at", facts.queuedAt),
+      .time("started_at", snapshot.startedAt),
+      .time("finished_at", snapshot.finishedAt),
+    ]
+  }
+
+  private static func destination(_ job: Job, _ snapshot: JobSnapshot, _ index: Int) -> [Field] {
+    let progress = snapshot.progress.destinations[index]
+    return [
+      .constant("path", job.facts.destinations[index].path),
+      .constant("id", job.facts.destinations[index].identity),
+      .text("state", progress.state.rawValue, widest: 9),
+      .number("bytes_done", progress.bytesDone),
+      .text("error", progress.error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
+    ]
+  }
+}
+
+extension Field {
+  fileprivate func named(_ key: String) -> Field { Field(key: key, value: value, widest: widest) }
+}

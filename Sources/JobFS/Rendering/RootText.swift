@@ -1,0 +1,58 @@
+internal import CopyJobs
+internal import KCopy
+
+/// What the files at the root say.
+enum RootText {
+  static let version: [UInt8] = Array("version=0.1.0\ninterface=1\n".utf8)
+
+  static func list(_ jobs: JobService) -> [UInt8] {
+    var text: [UInt8] = []
+    for job in jobs.jobs { JobText.listed(job, to: &text) }
+    return text
+  }
+
+  static func errors(_ jobs: JobService, for uid: UInt32) -> [UInt8] {
+    var text: [UInt8] = []
+    for entry in jobs.refusals.entries(for: uid) {
+      Words.appendWord("time", FieldText.seconds(entry.time / 1000), to: &text)
+      Words.appendWord("uid", entry.uid, to: &text)
+      Words.appendWord("pid", entry.pid, to: &text)
+      Words.appendWord("job", entry.job, to: &text)
+      Words.appendWord("error", ErrnoName.of(entry.refusal.errno), to: &text)
+      Words.appendWord("column", entry.refusal.column, to: &text)
+      Words.appendWord("text", entry.refusal.text, to: &text)
+      Words.appendLine("record", entry.record, to: &text)
+    }
+    return text
+  }
+
+  static let readme: [UInt8] = Array(
+    """
+    kcopyfs: each directory in jobs/ is a copy from one disk or file to one or more others.
+
+      echo 'from=/dev/sda to=/dev/sdb to=/dev/sdc' > jobs/nightly    start a copy
+      cat jobs/nightly/progress                                      bytes done, bytes in all
+      cat jobs/nightly/status                                        everything about it
+      cat jobs/nightly/result                                        wait; ok, or the read fails with the error
+      echo cancel > jobs/nightly/ctl                                 end it
+      rmdir jobs/nightly                                             forget it, once it has ended
+      { echo 'from=... to=...' >&3 && read -r id <&3; } 3<>submit    a number for a name
+      cat errors                                                     why the last records were refused
+      cat list                                                       a line per job
+
+    A record is one line of key=value words:
+      from=PATH[@START[+COUNT]]   what to read; START and COUNT are 0 or a number with a unit:
+                                  s (512-byte sectors), B, K, M, G or T
+      to=PATH[@START]             where to write, 1 to 64 times
+      create=yes                  make a destination that does not exist, as a regular file
+      tail=zero                   fill the last block of a destination with zeroes
+      sync=none                   do not flush at the end
+      context='any text'          given back in status
+      name=NAME mode=0750         in submit: the job's name and mode bits
+    A value with other characters than A-Za-z0-9_./:@+,%- stands in single quotes.
+
+    done means written and flushed on every destination. A destination that is mounted, used as swap or
+    held is refused, and so is one that is too small, before a byte is written.
+
+    """.utf8)
+}

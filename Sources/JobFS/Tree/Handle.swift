@@ -1,0 +1,47 @@
+internal import CopyJobs
+internal import Synchronization
+
+/// An open file: what it needs to remember between two requests.
+final class Handle: Sendable {
+  enum Kind: Sendable {
+    /// A rendered text; a read at 0 renders anew, later reads see the same.
+    case text
+    /// `wait` or `result`: a stream of one text, which comes when the job is final.
+    case waiting(Job, isResult: Bool)
+    /// `jobs/NAME` or `submit`.
+    case submission(Submission)
+    /// `ctl`.
+    case control(Job)
+    /// `errors`, for a write.
+    case errors
+    case directory([(name: String, node: Node)])
+  }
+
+  let kind: Kind
+  /// A rendered text, the rest of a stream's text, or the beginning of a command.
+  let bytes: Mutex<[UInt8]?> = Mutex(nil)
+
+  init(_ kind: Kind) { self.kind = kind }
+}
+
+/// The open files, by the number that the kernel names them by; a number is checked, never trusted.
+final class Handles: Sendable {
+  private struct State {
+    var open: [UInt64: Handle] = [:]
+    var next: UInt64 = 1
+  }
+
+  private let state = Mutex(State())
+
+  func add(_ handle: Handle) -> UInt64 {
+    state.withLock { state in
+      defer { state.next += 1 }
+      state.open[state.next] = handle
+      return state.next
+    }
+  }
+
+  subscript(number: UInt64) -> Handle? { state.withLock { $0.open[number] } }
+
+  func remove(_ number: UInt64) -> Handle? { state.withLock { $0.open.removeValue(forKey: number) } }
+}

@@ -1,0 +1,88 @@
+internal import FuseKit
+
+/// What a node of the tree is; its number is made from it, so that no table is needed but for files that wait to be jobs.
+///
+/// Four different ranges:
+/// 1. below 16: the files at the root;
+/// 2. from 4096 on: a job's number times 4096, and which of its files;
+/// 3. with bit 62: a file in `jobs/` whose record is not complete;
+/// 4. with bit 63: `submit`, a new number at each lookup, for a write that is being decided holds its inode, and other
+///    writers of the same one would be stuck.
+enum Node: Hashable {
+  case root, readme, version, list, errors, jobs
+  case submit(UInt64)
+  case placeholder(UInt64)
+  case job(UInt64, JobFile)
+
+  private static let fixed: [Node] = [.root, .readme, .version, .list, .errors, .jobs]
+  /// Shown as the inode of `submit`, whatever number it has.
+  static let submitInode: UInt64 = 15
+  private static let placeholderBit: UInt64 = 1 << 62
+  private static let submitBit: UInt64 = 1 << 63
+
+  init?(_ number: NodeID) {
+    if number & Self.submitBit != 0 {
+      self = .submit(number & ~Self.submitBit)
+    } else if number & Self.placeholderBit != 0 {
+      self = .placeholder(number & ~Self.placeholderBit)
+    } else if number >= 4096 {
+      guard let file = JobFile(number: Int(number % 4096)) else { return nil }
+      self = .job(number / 4096, file)
+    } else {
+      guard number >= 1, Int(number) <= Self.fixed.count else { return nil }
+      self = Self.fixed[Int(number) - 1]
+    }
+  }
+
+  var number: NodeID {
+    switch self {
+    case .submit(let counter): counter | Self.submitBit
+    case .placeholder(let counter): counter | Self.placeholderBit
+    case .job(let id, let file): id * 4096 + UInt64(file.number)
+    default: NodeID((Self.fixed.firstIndex(of: self) ?? 0) + 1)
+    }
+  }
+}
+
+/// The files of a job's directory, the directory itself included.
+enum JobFile: Hashable {
+  case directory, spec, status, statusJSON, state, progress, readError, writeErrors, wait, result, ctl
+  case destinations
+  case destination(Int)
+  case destinationStatus(Int)
+
+  /// In the order in which the directory lists them.
+  private static let single: [(file: JobFile, name: String)] = [
+    (.directory, ""), (.spec, "spec"), (.status, "status"), (.statusJSON, "status.json"), (.state, "state"), (.progress, "progress"),
+    (.readError, "read_err"), (.writeErrors, "write_err"), (.wait, "wait"), (.result, "result"), (.ctl, "ctl"), (.destinations, "dest"),
+  ]
+
+  /// What stands in the job's directory.
+  static let entries: [(file: JobFile, name: String)] = Array(single.dropFirst())
+
+  init?(number: Int) {
+    if number < 0x100 {
+      guard number < Self.single.count else { return nil }
+      self = Self.single[number].file
+    } else {
+      let (index, kind) = ((number - 0x100) / 2, (number - 0x100) % 2)
+      guard index < 64 else { return nil }
+      self = kind == 0 ? .destination(index) : .destinationStatus(index)
+    }
+  }
+
+  var number: Int {
+    switch self {
+    case .destination(let index): 0x100 + 2 * index
+    case .destinationStatus(let index): 0x101 + 2 * index
+    default: Self.single.firstIndex { $0.file == self } ?? 0
+    }
+  }
+
+  var isDirectory: Bool {
+    switch self {
+    case .directory, .destinations, .destination: true
+    default: false
+    }
+  }
+}

@@ -1,0 +1,117 @@
+internal import CSystemShims
+internal import CopyJobs
+internal import FuseKit
+internal import Glibc
+internal import JobFS
+internal import Journal
+internal import KCopy
+
+/// The life of one mount: from its state to a clean end.
+struct Daemon {
+  let mountPoint: String
+  let options: MountOptions
+
+  /// What cannot be gone on after, in words for the terminal.
+  struct Failure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+  }
+
+  private static let endings = [SIGTERM, SIGINT, SIGHUP]
+  /// Of the ten seconds that a stop may take, what is left to devices.
+  private static let patience: UInt64 = 8
+
+  /// Mounts, serves until a signal or an umount, and takes the mount away.
+  ///
+  /// - Parameter ready: called when the mount answers.
+  func run(ready: () -> Void) throws(Failure) {
+    try prepareProcess()
+    let jobs = try makeJobs()
+    let session: Session
+    do throws(FuseError) {
+      let own = options.allowsOthers ? ["allow_other"] : []
+      session = try Session(
+        serving: JobFileSystem(serving: jobs), at: mountPoint, source: "kcopyfs", type: "kcopyfs",
+        options: own + ["nosuid", "nodev", "noexec"])
+      try session.start()
+    } catch {
+      throw Failure("\(mountPoint): \(error.text)")
+    }
+    // An umount from outside ends us as SIGTERM does.
+    session.whenEnded { kill(getpid(), SIGTERM) }
+    do throws(Refusal) {
+      try jobs.setMount(mountPoint)
+    } catch {
+      session.stop()
+      throw Failure(error.text)
+    }
+    ready()
+    waitForEnd()
+    let left = jobs.stop(within: Self.patience)
+    session.stop()
+    if left > 0 { Self.say("\(left) jobs still have something in flight on a device that doesn't answer") }
+  }
+
+  private func prepareProcess() throws(Failure) {
+    // Before any thread, so that all inherit it: signals are this thread's business.
+    _ = unsafe kcs_block_signals(Self.endings, Int32(Self.endings.count))
+    for signal in [SIGPIPE, SIGXFSZ] { _ = kcs_ignore_signal(signal) }
+    var limit = rlimit()
+    if unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 {
+      limit.rlim_cur = limit.rlim_max
+      _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+    try detachDeadMount()
+  }
+
+  /// A daemon that was killed leaves a mount that answers ENOTCONN to all; only such a one is taken away.
+  private func detachDeadMount() throws(Failure) {
+    var facts = stat()
+    guard unsafe stat(mountPoint, &facts) != 0 else {
+      guard facts.st_mode & S_IFMT == S_IFDIR else { throw Failure("\(mountPoint) is not a directory") }
+      return
+    }
+    guard errno == ENOTCONN else { throw Failure("\(mountPoint): \(unsafe String(cString: strerror(errno)))") }
+    let result = unsafe kcs_detach_mount(mountPoint)
+    guard result == 0 else { throw Failure("\(mountPoint): the mount of a daemon that is gone: \(unsafe String(cString: strerror(-result)))") }
+    Self.say("\(mountPoint): took away the mount of a daemon that is gone")
+  }
+
+  private func makeJobs() throws(Failure) -> JobService {
+    let directory: String?
+    do throws(OptionError) {
+      directory = try options.directory(for: mountPoint)
+    } catch {
+      throw Failure(error.description)
+    }
+    do {
+      // The state is its owner's alone; files that copies make get the umask of those who ask for them.
+      umask(0o077)
+      let journal = try Journal(directory: directory)
+      umask(0)
+      var shape = JobService.Configuration()
+      shape.pages = options.pages
+      shape.mostJobs = options.mostJobs
+      return try JobService(journal: journal, shape)
+    } catch let error as JournalError {
+      throw Failure(error.text)
+    } catch let error as DeviceError {
+      throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
+    } catch {
+      throw Failure("\(error)")
+    }
+  }
+
+  private func waitForEnd() {
+    while true {
+      let signal = unsafe kcs_wait_signal(Self.endings, Int32(Self.endings.count))
+      if signal == SIGTERM || signal == SIGINT || signal < 0 { return }
+    }
+  }
+
+  /// A line on the terminal, or in the log of whoever started us.
+  static func say(_ text: String) {
+    let line = Array("kcopyfs: \(text)\n".utf8)
+    _ = unsafe write(2, line, line.count)
+  }
+}

@@ -1,0 +1,58 @@
+internal import ArgumentParser
+internal import Glibc
+
+@main
+struct KCopyFS: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "kcopyfs",
+    abstract: "Mounts a directory in which each copy between disks or files is a directory.",
+    discussion: """
+      echo 'from=/dev/sda to=/dev/sdb to=/dev/sdc' > MOUNTPOINT/jobs/nightly
+      cat MOUNTPOINT/jobs/nightly/result
+
+      Options of -o: state=DIR|none, pages=N, max_jobs=N, allow_other. MOUNTPOINT/README has the rest.
+      """,
+    version: "0.1.0")
+
+  @Argument(help: "The directory to mount on; mount(8) puts its source, which means nothing here, before it.")
+  var mountPoint: [String]
+
+  @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground.")
+  var foreground = false
+
+  @Option(name: .customShort("o"), help: "Mount options, separated by commas.")
+  var options: [String] = []
+
+  func validate() throws {
+    guard (1...2).contains(mountPoint.count) else { throw ValidationError("one mount point is wanted") }
+  }
+
+  func run() throws {
+    do {
+      let options = try MountOptions(options)
+      let path = try Self.absolute(mountPoint[mountPoint.count - 1])
+      let background = foreground ? Background.none : try Background.start()
+      try Daemon(mountPoint: path, options: options).run { background.isReady() }
+    } catch {
+      Daemon.say("\(error)")
+      throw ExitCode.failure
+    }
+  }
+
+  /// The path without links, even when a dead mount stands at its end, which nothing can be asked about.
+  private static func absolute(_ path: String) throws(OptionError) -> String {
+    if let resolved = unsafe realpath(path, nil) {
+      defer { unsafe free(resolved) }
+      return unsafe String(cString: resolved)
+    }
+    guard errno == ENOTCONN else { throw OptionError(description: "\(path): \(unsafe String(cString: strerror(errno)))") }
+    let parts = path.split(separator: "/")
+    let parent = (path.hasPrefix("/") ? "/" : "./") + parts.dropLast().joined(separator: "/")
+    guard let name = parts.last, name != "..", let resolved = unsafe realpath(parent, nil) else {
+      throw OptionError(description: "\(path): \(unsafe String(cString: strerror(errno)))")
+    }
+    defer { unsafe free(resolved) }
+    let above = unsafe String(cString: resolved)
+    return above == "/" ? "/\(name)" : "\(above)/\(name)"
+  }
+}

@@ -1,0 +1,83 @@
+internal import Glibc
+
+/// An option of `-o` that cannot be obeyed.
+struct OptionError: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// What stands behind `-o`.
+struct MountOptions: Equatable {
+  /// The state directory; `nil` is `state=none`.
+  enum State: Equatable {
+    case standard
+    case directory(String)
+    case none
+  }
+
+  var state = State.standard
+  var pages = 4096
+  var allowsOthers = false
+  var mostJobs = 1_000_000
+
+  /// What mount(8) and fstab(5) add, and what is always so: nothing to do, nothing to complain of.
+  private static let ignored: Set<String> = [
+    "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "auto", "noauto", "nofail", "_netdev", "user", "users", "nouser", "defaults",
+    "default_permissions", "relatime", "noatime", "ns=refuse",
+  ]
+
+  init(_ text: [String]) throws(OptionError) {
+    for option in text.flatMap({ $0.split(separator: ",") }).map(String.init) {
+      if Self.ignored.contains(option) || option.hasPrefix("x-") { continue }
+      let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+      switch (parts[0], parts.count == 2 ? parts[1] : nil) {
+      case ("allow_other", nil): allowsOthers = true
+      case ("state", "none"?): state = .none
+      case ("state", let path?) where path.hasPrefix("/"): state = .directory(path)
+      case ("pages", let number?): pages = try Self.number(number, in: 256...(1 << 28), option)
+      case ("max_jobs", let number?): mostJobs = try Self.number(number, in: 1...(1 << 40), option)
+      default: throw OptionError(description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, allow_other")
+      }
+    }
+  }
+
+  private static func number(_ text: String, in range: ClosedRange<Int>, _ option: String) throws(OptionError) -> Int {
+    guard let number = Int(text), range.contains(number) else {
+      throw OptionError(description: "\(option): a number from \(range.lowerBound) to \(range.upperBound) is wanted")
+    }
+    return number
+  }
+
+  /// The directory that the state of a mount is kept in; `nil` to keep none.
+  func directory(for mountPoint: String) throws(OptionError) -> String? {
+    switch state {
+    case .none: return nil
+    case .directory(let path): return path
+    case .standard:
+      let name = Self.escaped(mountPoint)
+      if geteuid() == 0 { return "/var/lib/kcopyfs/\(name)" }
+      if let state = unsafe getenv("XDG_STATE_HOME") { return unsafe "\(String(cString: state))/kcopyfs/\(name)" }
+      guard let home = unsafe getenv("HOME") else { throw OptionError(description: "neither XDG_STATE_HOME nor HOME is set; say state=DIR") }
+      return unsafe "\(String(cString: home))/.local/state/kcopyfs/\(name)"
+    }
+  }
+
+  /// A path as the name of a file, as `systemd-escape --path` writes it.
+  static func escaped(_ path: String) -> String {
+    let parts = path.split(separator: "/")
+    guard !parts.isEmpty else { return "-" }
+    var name = ""
+    for (index, byte) in parts.joined(separator: "/").utf8.enumerated() {
+      switch byte {
+      case UInt8(ascii: "/"): name += "-"
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+        UInt8(ascii: ":"), UInt8(ascii: "_"):
+        name.unicodeScalars.append(Unicode.Scalar(byte))
+      case UInt8(ascii: ".") where index > 0: name += "."
+      default:
+        let digits = String(byte, radix: 16)
+        name += "\\x" + (digits.count == 1 ? "0" : "") + digits
+      }
+    }
+    return name
+  }
+}
