@@ -23,7 +23,9 @@ public struct Caller: Sendable, Equatable {
       (fields[key] ?? "").split(whereSeparator: { $0 == "\t" || $0 == " " }).compactMap { UInt32($0, radix: radix) }
     }
     // The third number is the file system's uid, the one that the request carries.
-    guard numbers("Uid").contains(uid), let process = numbers("Tgid").first, let umask = numbers("Umask", radix: 8).first else { return nil }
+    guard numbers("Uid").contains(uid), let process = numbers("Tgid").first, let umask = numbers("Umask", radix: 8).first else {
+      return nil
+    }
     guard let namespaces = Self.namespaces(of: "\(pid)") else { return nil }
     self.uid = uid
     self.gid = gid

@@ -54,7 +54,8 @@ extension JobFileSystem {
       throw Refusal(errno: EINVAL, column: 0, text: "names of digits alone are given by submit")
     }
     guard !JobName.isDraft(name) else {
-      throw Refusal(errno: EINVAL, column: 0, text: "a name that begins with a dot or ends in ~ is for drafts, which this version doesn't have")
+      throw Refusal(
+        errno: EINVAL, column: 0, text: "a name that begins with a dot or ends in ~ is for drafts, which this version doesn't have")
     }
   }
 

@@ -73,7 +73,9 @@ struct Daemon {
     }
     guard errno == ENOTCONN else { throw Failure("\(mountPoint): \(unsafe String(cString: strerror(errno)))") }
     let result = unsafe kcs_detach_mount(mountPoint)
-    guard result == 0 else { throw Failure("\(mountPoint): the mount of a daemon that is gone: \(unsafe String(cString: strerror(-result)))") }
+    guard result == 0 else {
+      throw Failure("\(mountPoint): the mount of a daemon that is gone: \(unsafe String(cString: strerror(-result)))")
+    }
     Self.say("\(mountPoint): took away the mount of a daemon that is gone")
   }
 

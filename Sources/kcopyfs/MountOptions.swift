@@ -35,7 +35,9 @@ struct MountOptions: Equatable {
       case ("state", let path?) where path.hasPrefix("/"): state = .directory(path)
       case ("pages", let number?): pages = try Self.number(number, in: 256...(1 << 28), option)
       case ("max_jobs", let number?): mostJobs = try Self.number(number, in: 1...(1 << 40), option)
-      default: throw OptionError(description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, allow_other")
+      default:
+        throw OptionError(
+          description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, allow_other")
       }
     }
   }
@@ -56,7 +58,9 @@ struct MountOptions: Equatable {
       let name = Self.escaped(mountPoint)
       if geteuid() == 0 { return "/var/lib/kcopyfs/\(name)" }
       if let state = unsafe getenv("XDG_STATE_HOME") { return unsafe "\(String(cString: state))/kcopyfs/\(name)" }
-      guard let home = unsafe getenv("HOME") else { throw OptionError(description: "neither XDG_STATE_HOME nor HOME is set; say state=DIR") }
+      guard let home = unsafe getenv("HOME") else {
+        throw OptionError(description: "neither XDG_STATE_HOME nor HOME is set; say state=DIR")
+      }
       return unsafe "\(String(cString: home))/.local/state/kcopyfs/\(name)"
     }
   }

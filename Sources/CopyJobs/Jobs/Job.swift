@@ -147,7 +147,8 @@ public final class Job: Sendable {
       precondition(life.state == nil, "a job ends once")
       life.last = notification.progress
       life.copy = nil
-      life.state = if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
+      life.state =
+        if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
       life.finishedAt = kcs_realtime()
     }
     tell(.final)

@@ -22,7 +22,9 @@ public final class RefusalLog: Sendable {
   private let entries = Mutex<[UInt32: [Entry]]>([:])
 
   func add(_ refusal: Refusal, record: [UInt8], job: String?, uid: UInt32, pid: Int32) {
-    let entry = Entry(time: kcs_realtime(), uid: uid, pid: pid, job: job ?? "", refusal: refusal, record: Words.printable(record, limit: Self.longestRecord))
+    let entry = Entry(
+      time: kcs_realtime(), uid: uid, pid: pid, job: job ?? "", refusal: refusal, record: Words.printable(record, limit: Self.longestRecord)
+    )
     entries.withLock { entries in
       var own = entries[uid] ?? []
       if own.count == Self.kept { own.removeFirst() }

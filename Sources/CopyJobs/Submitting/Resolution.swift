@@ -27,7 +27,8 @@ struct Resolution {
     let count = text.count ?? size - text.start
     guard count > 0 else { throw Refusal(errno: EINVAL, column: text.column, text: "the region of \(source.path) is empty") }
     guard text.start % block == 0, count % block == 0 else {
-      throw Refusal(errno: EINVAL, column: text.column, text: "\(source.path) has blocks of \(block)B, and the region is no multiple of them")
+      throw Refusal(
+        errno: EINVAL, column: text.column, text: "\(source.path) has blocks of \(block)B, and the region is no multiple of them")
     }
     return count
   }

@@ -126,7 +126,11 @@ public final class Device: Sendable {
   /// After writing, on the device's own thread: the last close of a device can wait for it.
   public func close(_ done: @escaping @Sendable (Int32) -> Void) {
     guard access != .reading else { return done(closeNow()) }
-    perform { done(self.closeNow()) } refused: { done(self.closeNow()) }
+    perform {
+      done(self.closeNow())
+    } refused: {
+      done(self.closeNow())
+    }
     blocking.withLock { thread in
       thread?.finish()
       thread = nil

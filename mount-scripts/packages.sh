@@ -1,0 +1,58 @@
+# Sourced by the other scripts: what they have in common. $program is the name that they speak under.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# A crashed Swift program would otherwise be held for minutes by the printing of its backtrace.
+export SWIFT_BACKTRACE=enable=no
+
+# What building takes: COMMAND:PACKAGE, or pc/NAME:PACKAGE for what pkg-config must find.
+build_needs=(pkg-config:pkg-config pc/fuse3:libfuse3-dev pc/liburing:liburing-dev pc/sqlite3:libsqlite3-dev git:git fusermount3:fuse3)
+
+say() { echo "$program: $*"; }
+
+fail() {
+  echo "$program: $*" >&2
+  exit 1
+}
+
+missing_packages() {
+  local entry
+  for entry in "$@"; do
+    case $entry in
+      pc/*)
+        entry=${entry#pc/}
+        pkg-config --exists "${entry%%:*}" 2>/dev/null || echo "${entry##*:}"
+        ;;
+      *) command -v "${entry%%:*}" >/dev/null || echo "${entry##*:}" ;;
+    esac
+  done | sort -u
+}
+
+# Installs the Debian packages that are missing, and says so.
+install_missing() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || fail "missing, and there is no apt-get to install them: ${missing[*]}"
+  [ "$(id -u)" = 0 ] || fail "missing, and only root can install them: ${missing[*]}"
+  say "installing ${missing[*]}"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  mapfile -t missing < <(missing_packages "$@")
+  [ ${#missing[@]} -eq 0 ] || fail "still missing after the installation: ${missing[*]}"
+}
+
+need_swift() {
+  command -v swift >/dev/null || fail "swift is not in PATH; Swift 6.2 or later for Debian 12 is at swift.org/install"
+}
+
+need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: it $1"; }
+
+# Builds the daemon in release and sets $daemon to it; with $KCOPYFS_DAEMON set, takes that one.
+build_daemon() {
+  daemon=${KCOPYFS_DAEMON-}
+  [ -z "$daemon" ] || return 0
+  need_swift
+  say "building: swift build -c release --product kcopyfs"
+  swift build --package-path "$root" -c release --product kcopyfs
+  daemon=$(swift build --package-path "$root" -c release --show-bin-path)/kcopyfs
+}
