@@ -66,9 +66,9 @@ public final class JobService: Sendable {
     Submission(self, name: name, uid: uid, gid: gid, pid: pid)
   }
 
-  /// Takes a name for the refusal of what never came to be a record.
+  /// Takes down the refusal of a name, for which there is no record.
   public func refuse(_ refusal: Refusal, job: String, uid: UInt32, pid: Int32) {
-    refusals.add(refusal, record: [], job: job, uid: uid, pid: pid)
+    refusals.add(refusal, record: [], job: job, uid: uid, pid: Caller.process(ofThread: pid) ?? pid)
   }
 
   /// Removes a final job.

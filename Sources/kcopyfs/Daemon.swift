@@ -17,6 +17,7 @@ struct Daemon {
     init(_ description: String) { self.description = description }
   }
 
+  private static let fuseMagic = 0x6573_5546
   private static let endings = [SIGTERM, SIGINT, SIGHUP]
   /// Of the ten seconds that a stop may take, what is left to devices.
   private static let patience: UInt64 = 8
@@ -64,14 +65,21 @@ struct Daemon {
     try detachDeadMount()
   }
 
-  /// A daemon that was killed leaves a mount that answers ENOTCONN to all; only such a one is taken away.
+  /// A daemon that was killed leaves a mount that answers ENOTCONN to whoever opens it; only such a one is taken away.
   private func detachDeadMount() throws(Failure) {
-    var facts = stat()
-    guard unsafe stat(mountPoint, &facts) != 0 else {
-      guard facts.st_mode & S_IFMT == S_IFDIR else { throw Failure("\(mountPoint) is not a directory") }
+    // An open, for what stat says can still be remembered by the kernel.
+    let directory = unsafe kcs_open(mountPoint, O_RDONLY | O_DIRECTORY, 0)
+    guard directory < 0 else {
+      defer { close(directory) }
+      var system = statfs()
+      var root = stat()
+      // The root of a FUSE file system, of whatever program: a mount over it would hide it.
+      if unsafe fstatfs(directory, &system) == 0, system.f_type == Self.fuseMagic, unsafe fstat(directory, &root) == 0, root.st_ino == 1 {
+        throw Failure("\(mountPoint) is served by another daemon already")
+      }
       return
     }
-    guard errno == ENOTCONN else { throw Failure("\(mountPoint): \(unsafe String(cString: strerror(errno)))") }
+    guard directory == -ENOTCONN else { throw Failure("\(mountPoint): \(unsafe String(cString: strerror(-directory)))") }
     let result = unsafe kcs_detach_mount(mountPoint)
     guard result == 0 else {
       throw Failure("\(mountPoint): the mount of a daemon that is gone: \(unsafe String(cString: strerror(-result)))")

@@ -28,6 +28,7 @@ public final class Submission: Sendable {
   private let caller: Caller?
   private let uid: UInt32
   private let gid: UInt32
+  /// A thread, as requests carry it.
   private let pid: Int32
   private let jobs: JobService
   private let state = Mutex(State())
@@ -101,7 +102,7 @@ public final class Submission: Sendable {
     }
     guard let unfinished else { return nil }
     let refusal = Refusal(errno: EINVAL, column: unfinished.count, text: "the record has no newline at its end, so it may be half of one")
-    if !unfinished.isEmpty { jobs.refusals.add(refusal, record: unfinished, job: name, uid: uid, pid: pid) }
+    if !unfinished.isEmpty { jobs.refusals.add(refusal, record: unfinished, job: name, uid: uid, pid: caller?.process ?? pid) }
     return refusal
   }
 
@@ -156,7 +157,7 @@ public final class Submission: Sendable {
         guard reply.claim() else { return }
         self.abandon()
         let refusal = Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time")
-        self.jobs.refusals.add(refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.pid)
+        self.jobs.refusals.add(refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.caller?.process ?? self.pid)
         reply.answer(.failure(refusal))
       }
     }
@@ -190,7 +191,7 @@ public final class Submission: Sendable {
     guard let bad else { return reply.answer(.success(batch.count)) }
     // The good ones stand: the rest is written again by whoever gets a short count, and that write gets the errno.
     if !started.isEmpty { return reply.answer(.success(batch.records[started.count - 1].end)) }
-    jobs.refusals.add(bad.refusal, record: bad.record, job: name, uid: uid, pid: pid)
+    jobs.refusals.add(bad.refusal, record: bad.record, job: name, uid: uid, pid: caller?.process ?? pid)
     reply.answer(.failure(bad.refusal))
   }
 
@@ -220,7 +221,7 @@ public final class Submission: Sendable {
 
   private func refuse(_ refusal: Refusal, _ record: [UInt8], _ reply: any SubmissionReply) {
     guard reply.claim() else { return }
-    jobs.refusals.add(refusal, record: record, job: name, uid: uid, pid: pid)
+    jobs.refusals.add(refusal, record: record, job: name, uid: uid, pid: caller?.process ?? pid)
     reply.answer(.failure(refusal))
   }
 }

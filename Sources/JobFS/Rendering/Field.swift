@@ -71,7 +71,7 @@ struct FieldText {
 
   mutating func add(_ text: String) { bytes += text.utf8 }
 
-  /// Fills the last line with blanks to the constant length.
+  /// Fills the last line, or the object before its end, with blanks to the constant length.
   mutating func fill() {
     let isEnded = bytes.last == 0x0a
     if isEnded { bytes.removeLast() }

@@ -31,8 +31,8 @@ enum JobText {
     }
     text.add("],")
     text.addMembers(Array(fields[(split + 1)...]))
-    text.add("}\n")
     text.fill()
+    text.add("}\n")
     return text.bytes
   }
 
