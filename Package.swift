@@ -34,7 +34,7 @@ let package = Package(
     .target(name: "Journal", dependencies: ["CSQLite", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "CopyJobs", dependencies: ["KCopy", "Admission", "Journal", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "FuseKit", dependencies: ["CFuse3", "CSystemShims"], swiftSettings: house),
-    .target(name: "JobFS", dependencies: ["CopyJobs", "FuseKit"], swiftSettings: safeHouse),
+    .target(name: "JobFS", dependencies: ["CopyJobs", "KCopy", "FuseKit"], swiftSettings: safeHouse),
     .executableTarget(
       name: "kcopyfs",
       dependencies: [

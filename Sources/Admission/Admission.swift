@@ -59,11 +59,14 @@ public final class Admission: Sendable {
     if endpoint.isShared { table.release(endpoint.device, done) } else { endpoint.device.close(done) }
   }
 
-  /// Undoes an open whose record is refused: a file that was made for it is gone.
+  /// Undoes an open whose record is refused: a file that was made for it is gone, and a device is free on return.
   public func undo(_ endpoint: Endpoint) {
     // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
     if let created = endpoint.created { _ = unsafe kcs_unlinkat(created.directory, created.name) }
-    close(endpoint) { _ in }
+    // Without a descriptor to wait with, the close still comes, a moment after the refusal.
+    let closed = try? WakeUp()
+    close(endpoint) { _ in closed?.signal() }
+    closed?.wait()
   }
 
   // MARK: Steps

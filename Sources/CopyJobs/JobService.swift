@@ -26,7 +26,8 @@ public final class JobService: Sendable {
   private let admission: Admission
   private let table = JobTable()
   private let claims = Claims()
-  private let isStopping = Atomic(false)
+  private let descriptors = DescriptorBudget()
+  private let stopping = Atomic(false)
   private let unfinished: Mutex<Int> = Mutex(0)
   private let allEnded: WakeUp
 
@@ -52,6 +53,9 @@ public final class JobService: Sendable {
       throw Refusal(errno: error.errno, column: 0, text: error.text)
     }
   }
+
+  /// Whether the daemon takes no more records and answers nobody who waits.
+  public var isStopping: Bool { stopping.load(ordering: .sequentiallyConsistent) }
 
   // MARK: Jobs
 
@@ -83,7 +87,7 @@ public final class JobService: Sendable {
   // MARK: Starting and ending
 
   private var admitting: Admitting {
-    Admitting(admission: admission, table: table, claims: claims) { () throws(Refusal) in
+    Admitting(admission: admission, table: table, claims: claims, descriptors: descriptors) { () throws(Refusal) in
       do throws(JournalError) {
         return try self.journal.nextNumber()
       } catch {
@@ -93,7 +97,7 @@ public final class JobService: Sendable {
   }
 
   func admit(_ record: [UInt8], name: String?, caller: Caller?, uid: UInt32) throws(Refusal) -> AdmittedJob {
-    guard !isStopping.load(ordering: .relaxed) else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
+    guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     guard table.count < configuration.mostJobs else {
       throw Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already")
     }
@@ -131,6 +135,7 @@ public final class JobService: Sendable {
   private func close(_ admitted: AdmittedJob, _ job: Job, _ notification: KCopy.Notification) {
     let closing = Closing(notification, waiting: admitted.destinations.count + 1) { notification in
       self.claims.release(admitted.claimOwner, admitted.claims)
+      self.descriptors.giveBack(DescriptorBudget.need(of: admitted.record))
       job.end(notification)
       self.unfinished.withLock { $0 -= 1 }
       self.allEnded.signal()
@@ -146,7 +151,7 @@ public final class JobService: Sendable {
   /// - Parameter seconds: how long it waits for devices that still have something in flight.
   /// - Returns: the number of jobs that are not final even so.
   public func stop(within seconds: UInt64) -> Int {
-    isStopping.store(true, ordering: .relaxed)
+    stopping.store(true, ordering: .sequentiallyConsistent)
     let deadline = kcs_monotonic() + seconds * 1_000_000_000
     for job in table.all where !job.isFinal {
       // It can become final in between, and then there is nothing to cancel.

@@ -1,6 +1,5 @@
 internal import CFuse3
 internal import Glibc
-internal import Synchronization
 
 /// A request that waits for its answer, and that a signal to its caller can end.
 ///
@@ -57,11 +56,11 @@ private final class Waiter<Reply: ReplyToken & ~Copyable>: Interruptible, @unche
   }
 
   private let raw: OpaquePointer
-  private let state: Mutex<State>
+  private let state: Locked<State>
 
   init(_ reply: consuming Reply, raw: OpaquePointer, onInterrupt: @escaping @Sendable () -> Void) {
     self.raw = raw
-    state = Mutex(State(held: Held(reply: reply, onInterrupt: onInterrupt)))
+    state = Locked(State(held: Held(reply: reply, onInterrupt: onInterrupt)))
   }
 
   func register() {

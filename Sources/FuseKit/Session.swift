@@ -1,12 +1,11 @@
 internal import CSystemShims
 internal import Glibc
-internal import Synchronization
 
 /// A mounted file system and the threads that serve it.
 public final class Session: Sendable {
   private let connection: Connection
   private let workers: Workers
-  private let isStopped = Mutex(false)
+  private let isStopped = Locked(false)
 
   /// Mounts. Requests wait until ``start(threads:)``.
   ///

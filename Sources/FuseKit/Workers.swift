@@ -1,6 +1,5 @@
 internal import CSystemShims
 internal import Glibc
-internal import Synchronization
 
 /// The threads that receive and process a connection's requests.
 final class Workers: Sendable {
@@ -15,7 +14,7 @@ final class Workers: Sendable {
   }
 
   private let connection: Connection
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   init(_ connection: Connection) {
     self.connection = connection

@@ -96,6 +96,7 @@ extension JobFileSystem {
 
   public func release(_ node: NodeID, handle: UInt64) {
     guard let open = handles.remove(handle) else { return }
+    open.close()
     if case .submission(let submission) = open.kind {
       _ = submission.closesUnfinished(byThread: nil)
       if case .placeholder(let number) = Node(node) { placeholders.release(number) }

@@ -7,6 +7,7 @@ internal import Synchronization
 extension JobFileSystem {
   func wait(_ job: Job, _ isResult: Bool, _ open: Handle, _ size: Int, _ nonblocking: Bool, _ reply: consuming DataReply) {
     if job.isFinal || job.isRemoved { return answer(job, isResult, open, size, reply) }
+    if jobs.isStopping { return reply.fail(ESHUTDOWN) }
     if nonblocking { return reply.fail(EAGAIN) }
     let waiter = Waiter(job)
     let parked = reply.park { waiter.leave() }
@@ -17,6 +18,8 @@ extension JobFileSystem {
       case .shutdown: reply.fail(ESHUTDOWN)
       }
     }
+    // The stop may have told those who waited a moment before this one joined them.
+    if jobs.isStopping, let reply = parked.take() { reply.fail(ESHUTDOWN) }
   }
 
   /// The text of a final job, from where the last read of this open file ended.
@@ -32,11 +35,13 @@ extension JobFileSystem {
   }
 
   public func poll(_ node: NodeID, handle: UInt64, waker: PollWaker?, by requester: Requester, reply: consuming PollReply) {
-    guard case .waiting(let job, _)? = handles[handle]?.kind else { return reply.succeed(events: UInt32(POLLIN | POLLOUT)) }
+    guard let open = handles[handle], case .waiting(let job, _) = open.kind else {
+      return reply.succeed(events: UInt32(POLLIN | POLLOUT))
+    }
     if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
     // Told of the end, or it has ended: between the two there is no gap.
-    if let waker, job.observe({ _ in waker.wake() }) != nil { return reply.succeed(events: 0) }
-    reply.succeed(events: job.isFinal ? UInt32(POLLIN) : 0)
+    if let waker { open.setPoller(job, job.observe { _ in waker.wake() }) }
+    reply.succeed(events: job.isFinal || jobs.isStopping ? UInt32(POLLIN) : 0)
   }
 }
 

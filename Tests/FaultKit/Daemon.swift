@@ -2,7 +2,7 @@ internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// A running `kcopyfs MOUNTPOINT -f -o state=none`.
+/// A running `kcopyfs MOUNTPOINT -f`, with `state=none` unless an option says otherwise.
 public final class Daemon: Resource, Sendable {
   /// The mount point.
   public let mount: String
@@ -12,13 +12,16 @@ public final class Daemon: Resource, Sendable {
   /// Starts it, and waits until its `version` answers.
   /// - Parameters:
   ///   - mount: a directory.
-  ///   - options: of `-o`, beside `state=none`.
+  ///   - options: of `-o`.
+  ///   - launcher: a program with its arguments that starts it, `prlimit` for one.
   ///   - lifetime: after which it's killed, so that a daemon that answers nothing fails its test (ENOTCONN) instead of hanging it.
-  public init(on mount: String, options: [String] = [], lifetime: Duration = .seconds(90)) throws {
+  public init(on mount: String, options: [String] = [], launcher: [String] = [], lifetime: Duration = .seconds(90)) throws {
     try requireRoot()
     if !Files.exists("/dev/fuse") { throw Missing("there is no /dev/fuse: nothing can be mounted") }
     self.mount = mount
-    process = try Daemon.command([mount, "-f", "-o", (["state=none"] + options).joined(separator: ",")]).start()
+    let state = options.contains { $0.hasPrefix("state=") } ? [] : ["state=none"]
+    let command = launcher + [try Daemon.binary(), mount, "-f", "-o", (state + options).joined(separator: ",")]
+    process = try Command(command[0], Array(command.dropFirst())).start()
     kill(after: lifetime)
     do {
       try eventually(within: .seconds(20), "\(mount)/version answers") { [process] in

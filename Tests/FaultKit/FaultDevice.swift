@@ -13,6 +13,14 @@ public final class FaultDevice: Resource {
 
   public var path: String { loop.path }
 
+  /// The file under the loop device: a FUSE file system of one file.
+  public var file: String { directory + "/export" }
+
+  /// Makes the file hang: whoever opens it, or looks further, waits until `goOn`.
+  public func hang() { bridge.signal(SIGSTOP) }
+
+  public func goOn() { bridge.signal(SIGCONT) }
+
   /// - Parameter directory: for its files; made here. On a tmpfs it's quick.
   public init(size: Int, in directory: String) throws {
     try requireRoot()
@@ -145,6 +153,7 @@ public final class FaultDevice: Resource {
 
   /// Opens the gates and takes the three layers down; each is tried whatever became of the one before.
   public func release() throws {
+    goOn()
     for kind in [Kind.read, .write, .flush] where Files.exists(directory + "/gate-" + kind.rawValue) { try open(kind) }
     try setFaults([])
     try setDelay(0)

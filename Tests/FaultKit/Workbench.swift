@@ -46,10 +46,10 @@ public final class Workbench {
   }
 
   /// A daemon on a mount point of its own.
-  public func daemon(options: [String] = [], on mount: String? = nil) throws -> Daemon {
+  public func daemon(options: [String] = [], on mount: String? = nil, launcher: [String] = []) throws -> Daemon {
     var place = disk + "/mnt"
     if let mount { place = mount } else if !Files.exists(place) { try Files.makeDirectory(place) }
-    return keep(try Daemon(on: place, options: options))
+    return keep(try Daemon(on: place, options: options, launcher: launcher))
   }
 
   /// A file with these bytes, in `disk` or in `memory`.

@@ -1,7 +1,6 @@
 import CSystemShims
 import FuseKit
 import Glibc
-import Synchronization
 import Testing
 
 @Suite(.enabled(if: getuid() == 0), .timeLimit(.minutes(2)))
@@ -46,16 +45,10 @@ struct ContentTests {
 
   @Test func `A request names its caller`() throws {
     try withMount { mount in
-      let caller = Background { () -> Int32 in
-        let thread = kcs_gettid()
-        let file = kcs_open(mount.path(of: "rendered"), O_RDONLY, 0)
-        close(file)
-        return thread
-      }
-      let thread = caller.wait()
+      close(try mount.open("rendered"))
       let requester = mount.fileSystem.state.withLock { $0.lastRequester }
       #expect(requester?.uid == getuid() && requester?.gid == getgid())
-      #expect(thread != nil && requester?.pid == thread)
+      #expect(requester?.pid == kcs_gettid())
     }
   }
 
@@ -93,26 +86,18 @@ struct ContentTests {
       defer { close(silent) }
       #expect(readOnce(silent) == .failure(Failure(errno: EIO)))
 
-      let stream = try mount.open("stream")
-      defer { close(stream) }
-      let reader = Background { readOnce(stream) }
+      let reader = try Child.reading(mount.path(of: "stream"))
       #expect(eventually { mount.fileSystem.waitingReads == 1 })
       mount.fileSystem.dropWaiting()
-      #expect(reader.wait() == .failure(Failure(errno: EIO)))
+      #expect(reader.wait()?.output == "errno \(EIO)\n")
       #expect(mount.fileSystem.interrupts.isEmpty)
     }
   }
 
   @Test func `Two handlers run at once`() throws {
     try withMount { mount in
-      let readers = try (0..<2).map { _ in
-        let file = try mount.open("meeting")
-        return Background {
-          defer { close(file) }
-          return readOnce(file)
-        }
-      }
-      for reader in readers { #expect(reader.wait() == .success("met")) }
+      let readers = try (0..<2).map { _ in try Child.reading(mount.path(of: "meeting")) }
+      for reader in readers { #expect(reader.wait()?.output == "met\n") }
     }
   }
 

@@ -1,7 +1,6 @@
 import CSystemShims
 import FuseKit
 import Glibc
-import Synchronization
 import Testing
 
 @Suite(.enabled(if: getuid() == 0), .timeLimit(.minutes(2)))

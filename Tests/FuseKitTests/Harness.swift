@@ -1,7 +1,6 @@
 import CSystemShims
 import FuseKit
 import Glibc
-import Synchronization
 import Testing
 
 /// Waits until a condition holds.
@@ -90,11 +89,14 @@ func failure(_ call: () -> Int32) -> Int32? {
   call() < 0 ? errno : nil
 }
 
-/// A body on a thread of its own, for calls that may block.
+/// A body on a thread of its own.
+///
+/// Not for requests that wait in a mount of this process: if it were killed meanwhile, the thread would wait for an answer
+/// that only the closing of its own /dev/fuse brings. Those are the business of a ``Child``.
 final class Background<Value: Sendable>: Sendable {
   private let body: @Sendable () -> Value
-  private let result = Mutex<Value?>(nil)
-  private let handle = Mutex<UInt64>(0)
+  private let result = Locked<Value?>(nil)
+  private let handle = Locked<UInt64>(0)
 
   init(_ body: @escaping @Sendable () -> Value) {
     self.body = body
@@ -111,10 +113,6 @@ final class Background<Value: Sendable>: Sendable {
   }
 
   var value: Value? { result.withLock { $0 } }
-
-  func signal(_ signal: Int32) {
-    _ = kcs_thread_signal(handle.withLock { $0 }, signal)
-  }
 
   /// The body's value, and the thread joined; nil if it didn't come in time.
   func wait() -> Value? {
@@ -133,56 +131,5 @@ private final class BackgroundRun: Sendable {
 
   init(_ run: @escaping @Sendable () -> Void) {
     self.run = run
-  }
-}
-
-/// A program, with the signals as a shell in the foreground would give them to it.
-final class Child {
-  let pid: pid_t
-  private var status: Int32?
-
-  init(_ arguments: [String]) throws {
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    var signals = sigset_t()
-    sigemptyset(&signals)
-    posix_spawnattr_setsigmask(&attributes, &signals)
-    sigaddset(&signals, SIGINT)
-    sigaddset(&signals, SIGTERM)
-    posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-    var words = arguments.map { strdup($0) } + [nil]
-    defer { for word in words { free(word) } }
-    var pid: pid_t = 0
-    let error = posix_spawn(&pid, arguments[0], &actions, &attributes, &words, environ)
-    try #require(error == 0)
-    self.pid = pid
-  }
-
-  deinit {
-    if status == nil {
-      kill(pid, SIGKILL)
-      waitpid(pid, nil, 0)
-    }
-  }
-
-  /// The signal that ended it, or 0 for an exit; nil if it still runs after the deadline.
-  func endSignal() -> Int32? {
-    let ended = eventually {
-      var status: Int32 = 0
-      guard collect(&status) else { return false }
-      self.status = status
-      return true
-    }
-    return ended ? status! & 0x7f : nil
-  }
-
-  private func collect(_ status: inout Int32) -> Bool {
-    waitpid(pid, &status, WNOHANG) == pid
   }
 }

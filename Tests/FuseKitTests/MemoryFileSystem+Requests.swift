@@ -1,6 +1,5 @@
 import FuseKit
 import Glibc
-import Synchronization
 
 extension MemoryFileSystem {
   func lookup(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming EntryReply) {
@@ -205,10 +204,10 @@ extension MemoryFileSystem {
 
 /// Takes a noncopyable value into a closure that cannot consume.
 final class Box<Value: ~Copyable & Sendable>: Sendable {
-  private let value: Mutex<Value?>
+  private let value: Locked<Value?>
 
   init(_ value: consuming Value) {
-    self.value = Mutex(value)
+    self.value = Locked(value)
   }
 
   func take() -> Value? {

@@ -1,6 +1,5 @@
 import FuseKit
 import Glibc
-import Synchronization
 
 /// A small file system in memory, whose files each behave in one way that a test wants to see.
 final class MemoryFileSystem: FileSystem {
@@ -17,8 +16,6 @@ final class MemoryFileSystem: FileSystem {
     case meeting
     /// Opens are kept, and answered by ``answerKeptOpens()``.
     case slowOpen
-    /// Lookups are kept, and answered by ``answerKeptLookups()``.
-    case slowLookup
   }
 
   struct Node {
@@ -58,7 +55,7 @@ final class MemoryFileSystem: FileSystem {
     var lastRequester: Requester?
   }
 
-  let state = Mutex(State())
+  let state = Locked(State())
 
   init() {
     add("rendered", .plain, content: Array("state=done\n".utf8), permissions: 0o444)
@@ -68,7 +65,9 @@ final class MemoryFileSystem: FileSystem {
     add("silent", .silent)
     add("meeting", .meeting)
     add("slow-open", .slowOpen)
-    add("slow-lookup", .slowLookup)
+    // In a directory of its own: the kernel lets one lookup at a time into a directory.
+    let directory = add("elsewhere", .directory, permissions: 0o755)
+    add("slow-lookup", .plain, in: directory)
   }
 
   @discardableResult
@@ -86,6 +85,14 @@ final class MemoryFileSystem: FileSystem {
   var waitingWrites: Int { state.withLock { $0.waiting.writes.count } }
   var interrupts: [Int] { state.withLock { $0.waiting.interrupted } }
   var openHandles: Int { state.withLock { $0.openHandles.count } }
+
+  func content(of name: String) -> String {
+    state.withLock { state in String(decoding: state.nodes[state.names[1]![name]!]!.content, as: UTF8.self) }
+  }
+
+  func lookups(of name: String, in directory: String) -> Int? {
+    state.withLock { state in state.lookups[state.names[state.names[1]![directory]!]![name]!] }
+  }
 
   /// Answers all parked reads; returns how many.
   @discardableResult
@@ -140,7 +147,7 @@ final class MemoryFileSystem: FileSystem {
   }
 
   func answerKeptLookups() {
-    let entry = state.withLock { state in state.countedEntry("slow-lookup", in: 1)! }
+    let entry = state.withLock { state in state.countedEntry("slow-lookup", in: state.names[1]!["elsewhere"]!)! }
     let reply = state.withLock { $0.keptLookup.take() }
     reply?.succeed(entry)
   }

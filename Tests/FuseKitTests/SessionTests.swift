@@ -1,7 +1,6 @@
 import CSystemShims
 import FuseKit
 import Glibc
-import Synchronization
 import Testing
 
 @Suite(.enabled(if: getuid() == 0), .timeLimit(.minutes(2)))
@@ -20,11 +19,11 @@ struct SessionTests {
 
   @Test func `stop ends although a reader waits, whose late answer goes nowhere`() throws {
     try withMount { mount in
-      let reader = try Child(["/bin/cat", mount.path(of: "stream")])
+      let reader = try Child.reading(mount.path(of: "stream"))
       #expect(eventually { mount.fileSystem.waitingReads == 1 })
       let stop = Background { mount.session.stop() }
       #expect(stop.wait() != nil)
-      #expect(reader.endSignal() == 0)
+      #expect(reader.wait()?.output == "errno \(ECONNABORTED)\n")
       #expect(mount.fileSystem.publish("late") == 1)
       #expect(mount.fileSystem.interrupts.isEmpty)
     }
@@ -44,25 +43,22 @@ struct SessionTests {
 
   @Test func `An unmount from outside is told once, and stop may be called from there`() throws {
     try withMount { mount in
-      let ends = Mutex(0)
       let session = mount.session
-      try withExtendedLifetime(ends) {
-        let counter = Counter()
-        session.whenEnded {
-          session.stop()
-          counter.increment()
-        }
-        let file = try mount.open("rendered")
-        #expect(umount2(mount.path, 0) == -1 && errno == EBUSY)
-        close(file)
-        #expect(eventually { mount.fileSystem.openHandles == 0 && umount2(mount.path, 0) == 0 })
-        #expect(eventually { counter.value == 1 })
+      let counter = Counter()
+      session.whenEnded {
         session.stop()
-        let late = Counter()
-        session.whenEnded { late.increment() }
-        #expect(late.value == 1)
-        #expect(counter.value == 1)
+        counter.increment()
       }
+      let file = try mount.open("rendered")
+      #expect(failure { umount2(mount.path, 0) } == EBUSY)
+      close(file)
+      #expect(eventually { mount.fileSystem.openHandles == 0 && umount2(mount.path, 0) == 0 })
+      #expect(eventually { counter.value == 1 })
+      session.stop()
+      let late = Counter()
+      session.whenEnded { late.increment() }
+      #expect(late.value == 1)
+      #expect(counter.value == 1)
     }
   }
 
@@ -112,31 +108,29 @@ struct SessionTests {
 
   @Test func `An open and a lookup whose answers cannot arrive are given back`() throws {
     try withMount { mount in
-      let opener = Background { kcs_open(mount.path(of: "slow-open"), O_RDONLY, 0) }
-      let asker = Background { access(mount.path(of: "slow-lookup"), F_OK) }
+      let opener = try Child(["/bin/cat", mount.path(of: "slow-open")])
+      let asker = try Child(["/bin/ls", mount.path(of: "elsewhere/slow-lookup")])
       #expect(eventually { mount.fileSystem.keepsOpen && mount.fileSystem.keepsLookup })
       mount.session.stop()
-      #expect((opener.wait() ?? 0) < 0)
-      #expect(asker.wait() == -1)
+      #expect(opener.wait()?.code == 1)
+      #expect(asker.wait()?.code == 2)
       mount.fileSystem.answerKeptOpens()
       mount.fileSystem.answerKeptLookups()
       let (opened, open) = mount.fileSystem.state.withLock { ($0.handlesEverOpened, $0.openHandles.count) }
       #expect(opened == 1 && open == 0)
-      #expect(mount.fileSystem.state.withLock { state in state.lookups[state.names[1]!["slow-lookup"]!] } == 0)
+      #expect(mount.fileSystem.lookups(of: "slow-lookup", in: "elsewhere") == 0)
     }
   }
 
   @Test func `An open and a lookup can be answered later`() throws {
     try withMount { mount in
-      let opener = Background { kcs_open(mount.path(of: "slow-open"), O_RDONLY, 0) }
-      let asker = Background { access(mount.path(of: "slow-lookup"), F_OK) }
+      let opener = try Child(["/bin/cat", mount.path(of: "slow-open")])
+      let asker = try Child(["/bin/ls", mount.path(of: "elsewhere/slow-lookup")])
       #expect(eventually { mount.fileSystem.keepsOpen && mount.fileSystem.keepsLookup })
       mount.fileSystem.answerKeptOpens()
       mount.fileSystem.answerKeptLookups()
-      let file = try #require(opener.wait())
-      #expect(file >= 0)
-      close(file)
-      #expect(asker.wait() == 0)
+      #expect(opener.wait()?.code == 0)
+      #expect(asker.wait()?.code == 0)
     }
   }
 
@@ -168,7 +162,7 @@ struct SessionTests {
 }
 
 final class Counter: Sendable {
-  private let count = Mutex(0)
+  private let count = Locked(0)
   var value: Int { count.withLock { $0 } }
   func increment() { count.withLock { $0 += 1 } }
 }

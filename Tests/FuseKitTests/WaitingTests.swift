@@ -1,20 +1,17 @@
 import CSystemShims
 import FuseKit
 import Glibc
-import Synchronization
 import Testing
 
 @Suite(.enabled(if: getuid() == 0), .timeLimit(.minutes(2)))
 struct WaitingTests {
   @Test func `A read of a stream waits until another thread answers it`() throws {
     try withMount { mount in
-      let stream = try mount.open("stream")
-      defer { close(stream) }
-      let reader = Background { readOnce(stream) }
+      let reader = try Child.reading(mount.path(of: "stream"))
       #expect(eventually { mount.fileSystem.waitingReads == 1 })
-      #expect(reader.value == nil)
-      #expect(mount.fileSystem.publish("news\n") == 1)
-      #expect(reader.wait() == .success("news\n"))
+      #expect(!reader.hasEnded)
+      #expect(mount.fileSystem.publish("news") == 1)
+      #expect(reader.wait()?.output == "news\n")
     }
   }
 
@@ -24,7 +21,7 @@ struct WaitingTests {
       let reader = try Child(["/bin/cat", mount.path(of: "stream")])
       #expect(eventually { mount.fileSystem.waitingReads == 1 })
       #expect(kill(reader.pid, signal) == 0)
-      #expect(reader.endSignal() == signal)
+      #expect(reader.wait()?.signal == signal)
       #expect(eventually { mount.fileSystem.interrupts.count == 1 })
       #expect(mount.fileSystem.publish("late") == 0)
       #expect(eventually { mount.fileSystem.openHandles == 0 })
@@ -38,21 +35,19 @@ struct WaitingTests {
       let writer = try Child(["/bin/dd", "if=/dev/zero", "of=\(mount.path(of: "gate"))", "bs=100", "count=1", "status=none"])
       #expect(eventually { mount.fileSystem.waitingWrites == 1 })
       #expect(kill(writer.pid, signal) == 0)
-      let end = writer.endSignal()
-      // dd handles SIGINT itself, so it may also leave by exit.
-      #expect(end == signal || (signal == SIGINT && end == 0))
+      let end = try #require(writer.wait())
+      // dd handles SIGINT itself, and may leave by exit.
+      #expect(end.signal == signal || (signal == SIGINT && end.signal == 0))
       #expect(mount.fileSystem.interrupts == [1])
     }
   }
 
   @Test func `A write waits until another thread answers it`() throws {
     try withMount { mount in
-      let gate = try mount.open("gate", O_WRONLY)
-      defer { close(gate) }
-      let writer = Background { writeOnce(gate, "record\n") }
+      let writer = try Child(["/bin/sh", "-c", "echo record > \(mount.path(of: "gate"))"])
       #expect(eventually { mount.fileSystem.waitingWrites == 1 })
       mount.fileSystem.openGate()
-      #expect(writer.wait() == .success(7))
+      #expect(writer.wait()?.code == 0)
     }
   }
 
@@ -65,17 +60,17 @@ struct WaitingTests {
     }
   }
 
-  @Test func `Two threads on one descriptor of a stream do not wait for each other`() throws {
+  @Test func `Two readers and a writer of one open stream do not wait for each other`() throws {
     try withMount { mount in
-      let stream = try mount.open("stream", O_RDWR)
-      defer { close(stream) }
-      let readers = (0..<2).map { _ in Background { readOnce(stream) } }
+      let path = mount.path(of: "stream")
+      let readers = try Child(["/bin/sh", "-c", "exec 3<>\(path); head -c 4 <&3 & head -c 4 <&3 & echo x >&3; wait"])
       // With a file position there would be one at most: the second sleeps on the position's lock, deaf to signals.
       #expect(eventually { mount.fileSystem.waitingReads == 2 })
-      let writer = Background { writeOnce(stream, "x") }
-      #expect(writer.wait() == .success(1))
-      mount.fileSystem.publish("both")
-      for reader in readers { #expect(reader.wait() == .success("both")) }
+      #expect(eventually { mount.fileSystem.content(of: "stream") == "x\n" })
+      #expect(mount.fileSystem.publish("both") == 2)
+      #expect(readers.wait()?.output == "bothboth")
+      let stream = try mount.open("stream")
+      defer { close(stream) }
       #expect(failure { Int32(lseek(stream, 0, SEEK_SET)) } == ESPIPE)
     }
   }
@@ -112,38 +107,27 @@ struct WaitingTests {
   }
 
   @Test func `Answers and interrupts race, and each read ends exactly once`() throws {
-    let readsEach = 150
+    let readsEach = 200
     try withMount { mount in
-      let readers = try (0..<4).map { _ in
-        let stream = try mount.open("stream")
-        return Background { () -> [Int] in
-          defer { close(stream) }
-          var answered = 0
-          var interrupted = 0
-          for _ in 0..<readsEach {
-            switch readOnce(stream) {
-            case .success("x"): answered += 1
-            case .failure(Failure(errno: EINTR)): interrupted += 1
-            default: break
-            }
-          }
-          return [answered, interrupted]
-        }
-      }
+      let readers = try (0..<4).map { _ in try Child.reading(mount.path(of: "stream"), times: readsEach) }
+      // A reader that waits has its signal handler.
+      #expect(eventually { mount.fileSystem.waitingReads == readers.count })
       var published = 0
       var turn = 0
       #expect(
         eventually(within: 60) {
           published += mount.fileSystem.publish("x")
-          readers[turn % readers.count].signal(SIGUSR1)
+          let reader = readers[turn % readers.count]
+          if !reader.hasEnded { kill(reader.pid, SIGUSR1) }
           turn += 1
-          return readers.allSatisfy { $0.value != nil }
+          return readers.allSatisfy(\.hasEnded)
         })
-      let ends = readers.map { $0.wait() ?? [] }
-      #expect(ends.allSatisfy { $0.reduce(0, +) == readsEach })
-      #expect(ends.map { $0[0] }.reduce(0, +) == published)
+      let ends = readers.flatMap { ($0.wait()?.output ?? "").split(separator: "\n") }
       let interrupts = mount.fileSystem.interrupts
-      #expect(ends.map { $0[1] }.reduce(0, +) == interrupts.count)
+      #expect(ends.count == readers.count * readsEach)
+      #expect(ends.filter { $0 == "x" }.count == published)
+      #expect(ends.filter { $0 == "errno \(EINTR)" }.count == interrupts.count)
+      #expect(published + interrupts.count == ends.count)
       #expect(Set(interrupts).count == interrupts.count)
       #expect(mount.fileSystem.waitingReads == 0)
     }

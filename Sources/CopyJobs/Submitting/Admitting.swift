@@ -9,6 +9,7 @@ struct Admitting {
   let admission: Admission
   let table: JobTable
   let claims: Claims
+  let descriptors: DescriptorBudget
   let nextNumber: () throws(Refusal) -> UInt64
 
   /// Parses, opens, checks and claims.
@@ -26,7 +27,13 @@ struct Admitting {
       throw Refusal(errno: EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
     }
     do throws(Refusal) {
-      return try open(record, name: name, number: number, caller: caller)
+      try descriptors.take(DescriptorBudget.need(of: record))
+      do throws(Refusal) {
+        return try open(record, name: name, number: number, caller: caller)
+      } catch {
+        descriptors.giveBack(DescriptorBudget.need(of: record))
+        throw error
+      }
     } catch {
       table.free(name)
       throw error
@@ -38,6 +45,7 @@ struct Admitting {
     shrink(job.grown)
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.destinations + [job.source] { admission.undo(endpoint) }
+    descriptors.giveBack(DescriptorBudget.need(of: job.record))
     table.free(job.name)
   }
 

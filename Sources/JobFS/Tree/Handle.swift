@@ -21,7 +21,24 @@ final class Handle: Sendable {
   /// A rendered text, the rest of a stream's text, or the beginning of a command.
   let bytes: Mutex<[UInt8]?> = Mutex(nil)
 
+  /// Who wakes those who poll this open file: the last poll's, in place of the one before.
+  private let poller = Mutex<(job: Job, observer: UInt64)?>(nil)
+
   init(_ kind: Kind) { self.kind = kind }
+
+  /// Remembers whom a job tells for this open file; the one before is told no more.
+  func setPoller(_ job: Job, _ observer: UInt64?) {
+    let before = poller.withLock { poller in
+      defer { poller = observer.map { (job, $0) } }
+      return poller
+    }
+    before?.job.stopObserving(before?.observer ?? 0)
+  }
+
+  /// The last descriptor is closed.
+  func close() {
+    if case .waiting(let job, _) = kind { setPoller(job, nil) }
+  }
 }
 
 /// The open files, by the number that the kernel names them by; a number is checked, never trusted.
