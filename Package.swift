@@ -28,13 +28,14 @@ let package = Package(
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .target(name: "CSystemShims"),
 
+    .target(name: "Locking", swiftSettings: safeHouse),
     .target(name: "URing", dependencies: ["CUring", "CSystemShims"], swiftSettings: house),
-    .target(name: "KCopy", dependencies: ["URing", "CSystemShims"], swiftSettings: safeHouse),
-    .target(name: "Admission", dependencies: ["KCopy", "CSystemShims"], swiftSettings: safeHouse),
-    .target(name: "Journal", dependencies: ["CSQLite", "CSystemShims"], swiftSettings: safeHouse),
-    .target(name: "CopyJobs", dependencies: ["KCopy", "Admission", "Journal", "CSystemShims"], swiftSettings: safeHouse),
-    .target(name: "FuseKit", dependencies: ["CFuse3", "CSystemShims"], swiftSettings: house),
-    .target(name: "JobFS", dependencies: ["CopyJobs", "KCopy", "FuseKit"], swiftSettings: safeHouse),
+    .target(name: "KCopy", dependencies: ["URing", "Locking", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "Admission", dependencies: ["KCopy", "Locking", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "Journal", dependencies: ["CSQLite", "Locking", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "CopyJobs", dependencies: ["KCopy", "Admission", "Journal", "Locking", "CSystemShims"], swiftSettings: safeHouse),
+    .target(name: "FuseKit", dependencies: ["CFuse3", "Locking", "CSystemShims"], swiftSettings: house),
+    .target(name: "JobFS", dependencies: ["CopyJobs", "KCopy", "FuseKit", "Locking"], swiftSettings: safeHouse),
     .executableTarget(
       name: "kcopyfs",
       dependencies: [
@@ -49,7 +50,7 @@ let package = Package(
     .testTarget(name: "AdmissionTests", dependencies: ["Admission", "FaultKit", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "JournalTests", dependencies: ["Journal", "FaultKit"], swiftSettings: house),
     .testTarget(name: "CopyJobsTests", dependencies: ["CopyJobs", "FaultKit"], swiftSettings: house),
-    .testTarget(name: "FuseKitTests", dependencies: ["FuseKit", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "FuseKitTests", dependencies: ["FuseKit", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "MountTests", dependencies: ["FaultKit", "kcopyfs"], swiftSettings: house),
   ]
 )

@@ -1,7 +1,7 @@
 internal import CSystemShims
 internal import Glibc
 public import KCopy
-internal import Synchronization
+internal import Locking
 
 /// The only code that opens what others name.
 ///
@@ -10,7 +10,7 @@ internal import Synchronization
 public final class Admission: Sendable {
   private let table: DeviceTable
   /// `st_dev` of our own mount: a path in there would wait for ourselves.
-  private let ownMount = Mutex<UInt64?>(nil)
+  private let ownMount = Locked<UInt64?>(nil)
 
   public init(table: DeviceTable) { self.table = table }
 

@@ -1,6 +1,7 @@
 internal import CSystemShims
 internal import Glibc
 public import KCopy
+internal import Locking
 internal import Synchronization
 
 /// Threads for opens, which may hang: each piece of work has a deadline, and a thread that is stuck is replaced.
@@ -40,7 +41,7 @@ public final class AdmissionThreads: Sendable {
     var stuck = 0
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
   private let work: WakeUp
   private let watch: WakeUp
   private let seconds: UInt64

@@ -3,6 +3,7 @@ internal import CSystemShims
 internal import Glibc
 public import Journal
 public import KCopy
+internal import Locking
 internal import Synchronization
 
 /// All jobs of a mount: takes records, runs what they ask, and knows how each stands.
@@ -28,7 +29,7 @@ public final class JobService: Sendable {
   private let claims = Claims()
   private let descriptors = DescriptorBudget()
   private let stopping = Atomic(false)
-  private let unfinished: Mutex<Int> = Mutex(0)
+  private let unfinished: Locked<Int> = Locked(0)
   private let allEnded: WakeUp
 
   /// - Throws: `DeviceError` when the client's pages or the threads can't be had.

@@ -1,5 +1,6 @@
 internal import CFuse3
 internal import Glibc
+internal import Locking
 
 /// A request that waits for its answer, and that a signal to its caller can end.
 ///

@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Glibc
+internal import Locking
 
 /// A mounted file system and the threads that serve it.
 public final class Session: Sendable {

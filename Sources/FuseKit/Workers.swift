@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Glibc
+internal import Locking
 
 /// The threads that receive and process a connection's requests.
 final class Workers: Sendable {

@@ -1,7 +1,7 @@
 internal import CopyJobs
 public import FuseKit
 internal import Glibc
-internal import Synchronization
+internal import Locking
 
 /// Opening, reading and closing.
 extension JobFileSystem {

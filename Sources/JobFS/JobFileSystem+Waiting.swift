@@ -1,7 +1,7 @@
 internal import CopyJobs
 public import FuseKit
 internal import Glibc
-internal import Synchronization
+internal import Locking
 
 /// Reads that wait for a job: no thread is held meanwhile.
 extension JobFileSystem {
@@ -53,7 +53,7 @@ private final class Waiter: Sendable {
   }
 
   private let job: Job
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   init(_ job: Job) { self.job = job }
 

@@ -2,7 +2,7 @@ internal import CopyJobs
 public import FuseKit
 internal import Glibc
 internal import KCopy
-internal import Synchronization
+internal import Locking
 
 /// Records, commands, and what `rm` does.
 extension JobFileSystem {

@@ -1,6 +1,7 @@
 public import CopyJobs
 public import FuseKit
 internal import Glibc
+internal import Locking
 internal import Synchronization
 
 /// The tree of the mount: every file is a view of what `CopyJobs` knows, and every write a request to it.
@@ -11,7 +12,7 @@ public final class JobFileSystem: FileSystem {
   let placeholders = Placeholders()
   let handles = Handles()
   /// Names that were removed one by one from final jobs, as `rm -r` does before the directory itself.
-  let hidden = Mutex<[UInt64: Set<JobFile>]>([:])
+  let hidden = Locked<[UInt64: Set<JobFile>]>([:])
   private let submits = Atomic<UInt64>(1)
   private let owner: (uid: UInt32, gid: UInt32) = (geteuid(), getegid())
   private let startedAt = JobFileSystem.now()

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// What outlives the daemon: so far the numbers that were given to jobs, so that none is given twice.
 public final class Journal: Sendable {
@@ -10,7 +10,7 @@ public final class Journal: Sendable {
 
   private let directory: StateDirectory?
   private let database: Database?
-  private let state = Mutex(State())
+  private let state = Locked(State())
   /// One commit takes so many numbers at once; those that a crash leaves unused are skipped.
   private static let stride: UInt64 = 1000
 

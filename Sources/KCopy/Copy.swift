@@ -1,16 +1,17 @@
+internal import Locking
 internal import Synchronization
 
 /// A copy that was given to a client: its progress, and a way to end it.
 public final class Copy: Sendable {
   private let mailbox: Mailbox
-  private let published: Mutex<CopyProgress>
+  private let published: Locked<CopyProgress>
 
   /// Where the engine keeps it while it runs, else -1; the client's thread only.
   let task = Atomic(-1)
 
   init(destinations: Int, mailbox: Mailbox) {
     self.mailbox = mailbox
-    published = Mutex(CopyProgress(destinations: Array(repeating: DestinationProgress(), count: destinations)))
+    published = Locked(CopyProgress(destinations: Array(repeating: DestinationProgress(), count: destinations)))
   }
 
   /// A snapshot of the progress; it never waits for a device.

@@ -1,6 +1,7 @@
 import CSystemShims
 import FuseKit
 import Glibc
+import Locking
 import Testing
 
 /// Waits until a condition holds.

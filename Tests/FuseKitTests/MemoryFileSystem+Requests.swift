@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locking
 
 extension MemoryFileSystem {
   func lookup(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming EntryReply) {

@@ -1,5 +1,6 @@
 import FuseKit
 import Glibc
+import Locking
 
 /// A small file system in memory, whose files each behave in one way that a test wants to see.
 final class MemoryFileSystem: FileSystem {

@@ -1,6 +1,7 @@
 import CSystemShims
 import FuseKit
 import Glibc
+import Locking
 import Testing
 
 @Suite(.enabled(if: getuid() == 0), .timeLimit(.minutes(2)))

@@ -1,7 +1,7 @@
 internal import Admission
 internal import Glibc
 internal import KCopy
-internal import Synchronization
+internal import Locking
 
 /// What the unfinished jobs read and write, as places on root objects.
 ///
@@ -38,7 +38,7 @@ final class Claims: Sendable {
     var nextOwner: UInt64 = 1
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   /// Takes the claims of one job, all or none.
   ///

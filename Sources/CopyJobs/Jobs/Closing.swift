@@ -1,5 +1,5 @@
 internal import KCopy
-internal import Synchronization
+internal import Locking
 
 /// The last step of a job: its descriptors are closed one by one, and the end is told after the last.
 ///
@@ -10,11 +10,11 @@ final class Closing: Sendable {
     var waiting: Int
   }
 
-  private let state: Mutex<State>
+  private let state: Locked<State>
   private let end: @Sendable (KCopy.Notification) -> Void
 
   init(_ notification: KCopy.Notification, waiting: Int, end: @escaping @Sendable (KCopy.Notification) -> Void) {
-    state = Mutex(State(notification: notification, waiting: waiting))
+    state = Locked(State(notification: notification, waiting: waiting))
     self.end = end
   }
 

@@ -1,7 +1,7 @@
 internal import CSystemShims
 internal import Glibc
 internal import KCopy
-internal import Synchronization
+internal import Locking
 
 /// One copy job: what was asked, who asked, and how far it is.
 public final class Job: Sendable {
@@ -48,11 +48,11 @@ public final class Job: Sendable {
     var nextObserver: UInt64 = 0
   }
 
-  private let life: Mutex<Life>
+  private let life: Locked<Life>
 
   init(_ facts: Facts, permissions: UInt32) {
     self.facts = facts
-    life = Mutex(Life(permissions: permissions))
+    life = Locked(Life(permissions: permissions))
   }
 
   // MARK: Reading

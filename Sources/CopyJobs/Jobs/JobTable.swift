@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// The jobs by name and by number; a name is taken from when its record is looked at.
 final class JobTable: Sendable {
@@ -12,7 +12,7 @@ final class JobTable: Sendable {
     var byID: [UInt64: Job] = [:]
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   /// Takes a name; returns whether it was free.
   func reserve(_ name: String) -> Bool {

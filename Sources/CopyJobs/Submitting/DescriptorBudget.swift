@@ -1,10 +1,10 @@
 internal import Glibc
-internal import Synchronization
+internal import Locking
 
 /// The descriptors that jobs may hold: three quarters of what the process may have, so that the mount still answers.
 final class DescriptorBudget: Sendable {
   private let limit: Int
-  private let used = Mutex(0)
+  private let used = Locked(0)
 
   init() {
     var limits = rlimit()

@@ -1,5 +1,5 @@
 internal import CSystemShims
-internal import Synchronization
+internal import Locking
 
 /// The last records that were refused, of each uid.
 public final class RefusalLog: Sendable {
@@ -19,7 +19,7 @@ public final class RefusalLog: Sendable {
   static let kept = 32
   static let longestRecord = 4096
 
-  private let entries = Mutex<[UInt32: [Entry]]>([:])
+  private let entries = Locked<[UInt32: [Entry]]>([:])
 
   func add(_ refusal: Refusal, record: [UInt8], job: String?, uid: UInt32, pid: Int32) {
     let entry = Entry(

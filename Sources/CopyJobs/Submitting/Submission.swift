@@ -1,6 +1,6 @@
 internal import Admission
 internal import Glibc
-internal import Synchronization
+internal import Locking
 
 /// The answer to one write, which more than one would like to give: the job's acceptance, a deadline, a signal.
 public protocol SubmissionReply: Sendable {
@@ -31,7 +31,7 @@ public final class Submission: Sendable {
   /// A thread, as requests carry it.
   private let pid: Int32
   private let jobs: JobService
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   init(_ jobs: JobService, name: String?, uid: UInt32, gid: UInt32, pid: Int32) {
     self.jobs = jobs
@@ -157,7 +157,8 @@ public final class Submission: Sendable {
         guard reply.claim() else { return }
         self.abandon()
         let refusal = Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time")
-        self.jobs.refusals.add(refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.caller?.process ?? self.pid)
+        self.jobs.refusals.add(
+          refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.caller?.process ?? self.pid)
         reply.answer(.failure(refusal))
       }
     }

@@ -1,5 +1,5 @@
 internal import CopyJobs
-internal import Synchronization
+internal import Locking
 
 /// An open file: what it needs to remember between two requests.
 final class Handle: Sendable {
@@ -19,10 +19,10 @@ final class Handle: Sendable {
 
   let kind: Kind
   /// A rendered text, the rest of a stream's text, or the beginning of a command.
-  let bytes: Mutex<[UInt8]?> = Mutex(nil)
+  let bytes: Locked<[UInt8]?> = Locked(nil)
 
   /// Who wakes those who poll this open file: the last poll's, in place of the one before.
-  private let poller = Mutex<(job: Job, observer: UInt64)?>(nil)
+  private let poller = Locked<(job: Job, observer: UInt64)?>(nil)
 
   init(_ kind: Kind) { self.kind = kind }
 
@@ -48,7 +48,7 @@ final class Handles: Sendable {
     var next: UInt64 = 1
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   func add(_ handle: Handle) -> UInt64 {
     state.withLock { state in

@@ -1,11 +1,11 @@
 internal import CopyJobs
 internal import FuseKit
-internal import Synchronization
+internal import Locking
 
 /// A parked write as admission sees it: the first who takes it answers, and a signal can be that first.
 final class PendingReply<Reply: ReplyToken & ~Copyable>: SubmissionReply {
   private let parked: Parked<Reply>
-  private let taken = Mutex<Reply?>(nil)
+  private let taken = Locked<Reply?>(nil)
   private let body: @Sendable (consuming Reply, Result<Int, Refusal>) -> Void
 
   init(_ parked: Parked<Reply>, _ body: @escaping @Sendable (consuming Reply, Result<Int, Refusal>) -> Void) {

@@ -1,5 +1,5 @@
 internal import FuseKit
-internal import Synchronization
+internal import Locking
 
 /// The files in `jobs/` whose record is not complete: a name until the last descriptor is closed, a node until the kernel
 /// has forgotten it.
@@ -27,7 +27,7 @@ final class Placeholders: Sendable {
     var permissions: UInt32
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
 
   /// Opens the placeholder of a name, which comes to be if it isn't there; counts a lookup and an open.
   func open(_ name: String, by requester: Requester, permissions: UInt32) -> UInt64 {

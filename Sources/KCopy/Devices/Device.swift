@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Glibc
+internal import Locking
 internal import Synchronization
 
 /// An open block device or regular file, for reading or for writing.
@@ -31,7 +32,7 @@ public final class Device: Sendable {
   private let direct: Int32?
   private let buffered: Int32?
   private let usedBuffered = Atomic(false)
-  private let blocking = Mutex<BlockingThread?>(nil)
+  private let blocking = Locked<BlockingThread?>(nil)
   private let train = FlushTrain()
 
   /// Opens what a descriptor refers to, by `/proc/self/fd`, so that no path is walked again.

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// The handles that destinations are written through: one per device, whoever writes to it.
 ///
@@ -11,7 +11,7 @@ public final class DeviceTable: Sendable {
     case busy([WakeUp])
   }
 
-  private let entries = Mutex<[DeviceKey: Entry]>([:])
+  private let entries = Locked<[DeviceKey: Entry]>([:])
 
   public init() {}
 

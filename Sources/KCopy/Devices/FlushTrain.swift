@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// Who waits for a flush of one device: at most one flush is in flight, and it answers all who boarded before it left.
 ///
@@ -12,7 +12,7 @@ final class FlushTrain: Sendable {
     var waiting: [Passenger] = []
   }
 
-  private let platform = Mutex(Platform())
+  private let platform = Locked(Platform())
 
   /// Waits for the next flush.
   ///

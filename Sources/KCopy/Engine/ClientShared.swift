@@ -1,4 +1,5 @@
 internal import CSystemShims
+internal import Locking
 internal import Synchronization
 
 /// What a client's thread and the rest of the program both see.
@@ -9,11 +10,11 @@ final class ClientShared: Sendable {
   let bytesWritten = Atomic<UInt64>(0)
   private let threadID = Atomic<Int32>(0)
   private let usesRing = Atomic(false)
-  private let started: Mutex<(semaphore: WakeUp?, error: DeviceError?)>
+  private let started: Locked<(semaphore: WakeUp?, error: DeviceError?)>
 
   init(pages: Int) throws(DeviceError) {
     pagesFree = Atomic(pages)
-    started = Mutex((try WakeUp(), nil))
+    started = Locked((try WakeUp(), nil))
   }
 
   /// Tells the maker of the client that its thread runs, or why it doesn't; called on that thread.

@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// What others ask of a client's thread.
 enum Command: Sendable {
@@ -24,7 +24,7 @@ final class Mailbox: Sendable {
     var isClosed: Bool
   }
 
-  private let state = Mutex(State())
+  private let state = Locked(State())
   let wakeUp: WakeUp
 
   init() throws(DeviceError) { wakeUp = try WakeUp() }

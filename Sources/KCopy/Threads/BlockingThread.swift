@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 
 /// One thread that does what may hang, in order: flushes and closes of one device, the opens of one admission.
 ///
@@ -9,7 +9,7 @@ public final class BlockingThread: Sendable {
     var isFinished = false
   }
 
-  private let queue = Mutex(Queue())
+  private let queue = Locked(Queue())
   private let pending: WakeUp
 
   /// - Throws: `DeviceError` when the limit of threads or descriptors is reached.

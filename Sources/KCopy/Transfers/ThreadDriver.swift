@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import Locking
 internal import URing
 
 /// Transfers by `pread(2)` and `pwrite(2)` on a few threads: for machines that refuse io_uring.
@@ -21,7 +21,7 @@ struct ThreadDriver: TransferDriver, ~Copyable {
     }
 
     let memory: TransferMemory
-    let state = Mutex(State())
+    let state = Locked(State())
     /// Signalled once per request, and once per worker to end them.
     let work: WakeUp
     /// The mailbox's own wake-up: a completion and a command end the same wait.
