@@ -87,35 +87,41 @@ public final class JobService: Sendable {
 
   // MARK: Starting and ending
 
-  private var admitting: Admitting {
-    Admitting(admission: admission, table: table, claims: claims, descriptors: descriptors) { () throws(Refusal) in
-      do throws(JournalError) {
-        return try self.journal.nextNumber()
-      } catch {
-        throw Refusal(errno: EIO, column: 0, text: "the journal failed: \(error.text)")
-      }
+  private func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
+    Admitting(
+      admission: admission, table: table, claims: claims, descriptors: descriptors, nextNumber: nextNumber, isAwaited: isAwaited)
+  }
+
+  private func nextNumber() throws(Refusal) -> UInt64 {
+    do throws(JournalError) {
+      return try journal.nextNumber()
+    } catch {
+      throw Refusal(errno: EIO, column: 0, text: "the journal failed: \(error.text)")
     }
   }
 
-  func admit(_ record: [UInt8], name: String?, caller: Caller?, uid: UInt32) throws(Refusal) -> AdmittedJob {
+  func admit(_ record: [UInt8], name: String?, caller: Caller?, isAwaited: @escaping () -> Bool) throws(Refusal) -> AdmittedJob {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     guard table.count < configuration.mostJobs else {
       throw Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already")
     }
-    return try admitting.admit(record, name: name, caller: caller, uid: uid)
+    return try admitting(isAwaited).admit(record, name: name, caller: caller)
   }
 
-  func undo(_ job: AdmittedJob) { admitting.undo(job) }
+  func undo(_ job: AdmittedJob) { admitting { false }.undo(job) }
 
-  func start(_ admitted: AdmittedJob) -> Job {
+  /// Makes a job of what was admitted and gives it to the client.
+  ///
+  /// - Throws: EEXIST when its name was taken meanwhile; then it is still to be undone.
+  func start(_ admitted: AdmittedJob) throws(Refusal) -> Job {
     let facts = Job.Facts(
       id: admitted.number, name: admitted.name, uid: admitted.caller.uid, gid: admitted.caller.gid, spec: admitted.spec,
       operation: admitted.record.op.rawValue, client: admitted.record.client, context: admitted.record.context,
       bytesTotal: admitted.regions.source.count,
       destinations: admitted.destinations.map { Job.Destination(path: $0.path, identity: $0.identity) }, queuedAt: kcs_realtime())
     let job = Job(facts, permissions: admitted.record.mode ?? 0o755 & ~admitted.caller.umask)
+    guard table.insert(job) else { throw Admitting.nameIsTaken(admitted.name, admitted.record) }
     unfinished.withLock { $0 += 1 }
-    table.insert(job)
     var options = CopyOptions()
     options.flushes = admitted.record.sync == .end
     options.fillsTailWithZeroes = admitted.record.tailZero

@@ -11,33 +11,33 @@ struct Admitting {
   let claims: Claims
   let descriptors: DescriptorBudget
   let nextNumber: () throws(Refusal) -> UInt64
+  /// Whether somebody still waits for the answer: nothing more is opened for a caller who was interrupted.
+  let isAwaited: () -> Bool
 
   /// Parses, opens, checks and claims.
   ///
   /// - Parameter name: the name of the file in `jobs/`; `nil` for `submit`, where a record can bring one.
   /// - Throws: why not; then nothing is left of it.
-  func admit(_ bytes: [UInt8], name: String?, caller: Caller?, uid: UInt32) throws(Refusal) -> AdmittedJob {
+  func admit(_ bytes: [UInt8], name: String?, caller: Caller?) throws(Refusal) -> AdmittedJob {
     let record = try JobRecord.parse(bytes, allowingName: name == nil)
     guard let caller else { throw Refusal(errno: EPERM, column: 0, text: "the process that opened the file cannot be seen") }
     if let objection = caller.objection { throw Refusal(errno: EPERM, column: 0, text: objection) }
     try record.checkServed()
     let number = try nextNumber()
     let name = name ?? record.name ?? String(number)
-    guard table.reserve(name) else {
-      throw Refusal(errno: EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
-    }
+    guard table[name] == nil else { throw Self.nameIsTaken(name, record) }
+    try descriptors.take(DescriptorBudget.need(of: record))
     do throws(Refusal) {
-      try descriptors.take(DescriptorBudget.need(of: record))
-      do throws(Refusal) {
-        return try open(record, name: name, number: number, caller: caller)
-      } catch {
-        descriptors.giveBack(DescriptorBudget.need(of: record))
-        throw error
-      }
+      return try open(record, name: name, number: number, caller: caller)
     } catch {
-      table.free(name)
+      descriptors.giveBack(DescriptorBudget.need(of: record))
       throw error
     }
+  }
+
+  /// A name is only taken when the job starts: an open that hangs keeps it from nobody.
+  static func nameIsTaken(_ name: String, _ record: JobRecord) -> Refusal {
+    Refusal(errno: EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
   }
 
   /// Gives everything back, in the order opposite to `admit`.
@@ -46,7 +46,6 @@ struct Admitting {
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.destinations + [job.source] { admission.undo(endpoint) }
     descriptors.giveBack(DescriptorBudget.need(of: job.record))
-    table.free(job.name)
   }
 
   private func open(_ record: JobRecord, name: String, number: UInt64, caller: Caller) throws(Refusal) -> AdmittedJob {
@@ -57,6 +56,7 @@ struct Admitting {
       let source = try refusing(from) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
       opened.append(source)
       for text in record.to {
+        guard isAwaited() else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
         try checkWord(text)
         opened.append(
           try refusing(text) { () throws(Objection) in

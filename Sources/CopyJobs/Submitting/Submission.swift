@@ -174,7 +174,7 @@ public final class Submission: Sendable {
         if name != nil, hadJob || !admitted.isEmpty {
           throw Refusal(errno: EBUSY, column: 0, text: "one file in jobs/ is one job; submit takes many")
         }
-        admitted.append(try jobs.admit(record.bytes, name: name, caller: caller, uid: uid))
+        admitted.append(try jobs.admit(record.bytes, name: name, caller: caller) { self.isDeciding(batch.number) })
       } catch {
         bad = (error, record.bytes)
         break
@@ -187,7 +187,16 @@ public final class Submission: Sendable {
       for job in admitted.reversed() { jobs.undo(job) }
       return settle(batch.number, [], .removeAll)
     }
-    let started = admitted.map { jobs.start($0) }
+    var started: [Job] = []
+    for (index, job) in admitted.enumerated() {
+      do throws(Refusal) {
+        started.append(try jobs.start(job))
+      } catch {
+        bad = (error, batch.records[index].bytes)
+        for job in admitted[index...].reversed() { jobs.undo(job) }
+        break
+      }
+    }
     settle(batch.number, started.map(\.facts.name), bad == nil ? .keep : started.isEmpty ? .removeUnread : .removeAll)
     guard let bad else { return reply.answer(.success(batch.count)) }
     // The good ones stand: the rest is written again by whoever gets a short count, and that write gets the errno.
@@ -195,6 +204,8 @@ public final class Submission: Sendable {
     jobs.refusals.add(bad.refusal, record: bad.record, job: name, uid: uid, pid: caller?.process ?? pid)
     reply.answer(.failure(bad.refusal))
   }
+
+  private func isDeciding(_ number: UInt64) -> Bool { state.withLock { $0.deciding == number } }
 
   /// What becomes of the bytes after the last record that was looked at.
   private enum Rest {
