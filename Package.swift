@@ -28,7 +28,7 @@ let package = Package(
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .target(name: "CSystemShims"),
 
-    .target(name: "Locking", swiftSettings: safeHouse),
+    .target(name: "Locking", dependencies: ["CSystemShims"], swiftSettings: safeHouse),
     .target(name: "URing", dependencies: ["CUring", "CSystemShims"], swiftSettings: house),
     .target(name: "KCopy", dependencies: ["URing", "Locking", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "Admission", dependencies: ["KCopy", "Locking", "CSystemShims"], swiftSettings: safeHouse),
@@ -47,10 +47,13 @@ let package = Package(
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "KCopyTests", dependencies: ["KCopy", "FaultKit", "CSystemShims"], swiftSettings: house),
-    .testTarget(name: "AdmissionTests", dependencies: ["Admission", "FaultKit", "CSystemShims"], swiftSettings: house),
-    .testTarget(name: "JournalTests", dependencies: ["Journal", "FaultKit"], swiftSettings: house),
-    .testTarget(name: "CopyJobsTests", dependencies: ["CopyJobs", "FaultKit"], swiftSettings: house),
+    .testTarget(name: "AdmissionTests", dependencies: ["Admission", "KCopy", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit"], swiftSettings: house),
+    .testTarget(
+      name: "CopyJobsTests", dependencies: ["CopyJobs", "KCopy", "Admission", "Journal", "Locking", "FaultKit"], swiftSettings: house),
     .testTarget(name: "FuseKitTests", dependencies: ["FuseKit", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "JobFSTests", dependencies: ["JobFS", "CopyJobs", "KCopy", "FuseKit", "FaultKit"], swiftSettings: house),
+    .testTarget(name: "kcopyfsTests", dependencies: ["kcopyfs", "FaultKit"], swiftSettings: house),
     .testTarget(name: "MountTests", dependencies: ["FaultKit", "kcopyfs"], swiftSettings: house),
   ]
 )

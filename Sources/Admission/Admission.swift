@@ -56,20 +56,36 @@ public final class Admission: Sendable {
 
   /// Gives an endpoint back; `done` is called once nothing of it is open: with 0, or the errno of `close(2)`.
   public func close(_ endpoint: Endpoint, _ done: @escaping @Sendable (Int32) -> Void) {
-    if endpoint.isShared { table.release(endpoint.device, done) } else { endpoint.device.close(done) }
+    if endpoint.isShared { table.release(endpoint.device, done: done) } else { endpoint.device.close(done) }
   }
 
   /// Undoes an open whose record is refused: a file that was made for it is gone, and a device is free on return.
+  ///
+  /// A file that another record writes to by now is that one's, and stays.
   public func undo(_ endpoint: Endpoint) {
-    // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
-    if let created = endpoint.created { _ = unsafe kcs_unlinkat(created.directory, created.name) }
-    // Without a descriptor to wait with, the close still comes, a moment after the refusal.
-    let closed = try? WakeUp()
-    close(endpoint) { _ in closed?.signal() }
-    closed?.wait()
+    let closed = Semaphore()
+    if let created = endpoint.created {
+      table.release(endpoint.device) {
+        Self.remove(created, endpoint.device.key)
+      } done: { _ in
+        closed.signal()
+      }
+    } else {
+      close(endpoint) { _ in closed.signal() }
+    }
+    closed.wait()
   }
 
   // MARK: Steps
+
+  /// Only if the file still stands where it was made: under its name there may be another one.
+  private static func remove(_ created: CreatedFile, _ key: DeviceKey) {
+    let file = unsafe kcs_openat(created.directory, created.name, kcs_O_PATH | O_NOFOLLOW, 0)
+    guard file >= 0 else { return }
+    defer { _ = kcs_close(file) }
+    // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
+    if (try? DeviceKey(descriptor: file)) == key { _ = unsafe kcs_unlinkat(created.directory, created.name) }
+  }
 
   private func openPath(_ path: String, follow: Bool) throws(Objection) -> Int32 {
     let result = unsafe kcs_openat_no_magiclinks(AT_FDCWD, path, kcs_O_PATH | (follow ? 0 : O_NOFOLLOW), 0)
@@ -84,10 +100,14 @@ public final class Admission: Sendable {
     return facts
   }
 
+  private func isOwn(_ descriptor: Int32, _ device: UInt64) -> Bool {
+    device == ownMount.withLock { $0 } || FileSystems.isOurs(descriptor, device)
+  }
+
   /// Looks at what a path led to, before it is opened.
   private func examine(_ descriptor: Int32, _ path: String) throws(Objection) -> DeviceKey {
     let facts = try facts(of: descriptor, path)
-    if facts.device == ownMount.withLock({ $0 }) { throw Objection(ELOOP, "\(path) is in this mount itself") }
+    if isOwn(descriptor, facts.device) { throw Objection(ELOOP, "\(path) is in a mount of kcopyfs itself") }
     let isFile = kcs_is_regular_file(facts.mode) != 0
     guard isFile || kcs_is_block_device(facts.mode) != 0 else {
       throw Objection(EINVAL, "\(path) is neither a block device nor a regular file")
@@ -97,13 +117,27 @@ public final class Admission: Sendable {
   }
 
   private func share(_ descriptor: Int32, _ key: DeviceKey, _ path: String, created: CreatedFile?) throws(Objection) -> Endpoint {
+    var isFirst = false
     let device = try naming(path, key) { () throws(DeviceError) in
       try table.share(key) { (access) throws(DeviceError) in
-        try Device(descriptor: descriptor, access: access, directory: created?.directory)
+        // Removed since the path was walked, by a refused record that had made it: what is written there nobody would find.
+        guard try Self.isNamed(descriptor) else { throw DeviceError(errno: ENOENT, call: "open") }
+        isFirst = access == .writing(exclusive: true)
+        return try Device(descriptor: descriptor, access: access, directory: isFirst ? created?.directory : nil)
       }
     }
+    // Another record opened the file before us who made it; then it is one that was there.
+    if !isFirst, let created { _ = kcs_close(created.directory) }
     return Endpoint(
-      path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: true, created: created)
+      path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: true,
+      created: isFirst ? created : nil)
+  }
+
+  private static func isNamed(_ descriptor: Int32) throws(DeviceError) -> Bool {
+    var facts = kcs_file_facts()
+    let result = unsafe kcs_file_facts(descriptor, &facts)
+    guard result == 0 else { throw DeviceError(errno: -result, call: "statx") }
+    return facts.links > 0
   }
 
   private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
@@ -113,7 +147,7 @@ public final class Admission: Sendable {
     let place = try openPath(parent, follow: true)
     defer { _ = kcs_close(place) }
     let facts = try facts(of: place, parent)
-    if facts.device == ownMount.withLock({ $0 }) { throw Objection(ELOOP, "\(path) is in this mount itself") }
+    if isOwn(place, facts.device) { throw Objection(ELOOP, "\(path) is in a mount of kcopyfs itself") }
     guard !FileSystems.isDevices(facts.device) else {
       throw Objection(ENOENT, "\(path) doesn't exist, and create=yes makes no files among devices")
     }
@@ -126,11 +160,12 @@ public final class Admission: Sendable {
       throw Objection(-file, "\(path): \(Self.text(-file))")
     }
     defer { _ = kcs_close(file) }
+    let created = CreatedFile(directory: directory, name: name)
     do throws(Objection) {
       let key = try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: file) }
-      return try share(file, key, path, created: CreatedFile(directory: directory, name: name))
+      return try share(file, key, path, created: created)
     } catch {
-      _ = unsafe kcs_unlinkat(directory, name)
+      if let key = try? DeviceKey(descriptor: file) { Self.remove(created, key) }
       _ = kcs_close(directory)
       throw error
     }

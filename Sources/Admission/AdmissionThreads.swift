@@ -39,20 +39,20 @@ public final class AdmissionThreads: Sendable {
     /// In the order of their deadlines, which is that of their coming.
     var watched: [Work] = []
     var stuck = 0
+    /// Threads that took the place of stuck ones: so many are too many once those come back.
+    var added = 0
   }
 
   private let state = Locked(State())
-  private let work: WakeUp
-  private let watch: WakeUp
+  private let work = Semaphore()
+  private let watch = Semaphore()
   private let seconds: UInt64
   private static let threads = 4
   private static let mostStuck = 64
 
   /// - Parameter seconds: the deadline of each piece of work, counted from when it was given.
-  /// - Throws: `DeviceError` at the limit of threads or descriptors.
+  /// - Throws: `DeviceError` at the limit of threads.
   public init(seconds: UInt64 = 5) throws(DeviceError) {
-    work = try WakeUp(semaphore: true)
-    watch = try WakeUp()
     self.seconds = seconds
     for _ in 0..<Self.threads { try addThread() }
     try SystemThread("kcopy-watch") { [self] in watchDeadlines() }.detach()
@@ -84,10 +84,17 @@ public final class AdmissionThreads: Sendable {
         item.advance(from: .waiting, to: .running)
       else { continue }
       item.body()
-      guard item.advance(from: .running, to: .done) else {
-        // It was stuck, and another thread has taken its place.
-        return state.withLock { $0.stuck -= 1 }
-      }
+      if !item.advance(from: .running, to: .done), leavesAfterStuck() { return }
+    }
+  }
+
+  /// Whether another thread has taken the place of one that was stuck; where none could be made, this one is needed again.
+  private func leavesAfterStuck() -> Bool {
+    state.withLock { state in
+      state.stuck -= 1
+      guard state.added > 0 else { return false }
+      state.added -= 1
+      return true
     }
   }
 
@@ -119,6 +126,7 @@ public final class AdmissionThreads: Sendable {
       return state.stuck
     }
     // Without a new thread the others carry on, and later work is late sooner.
-    if stuck <= Self.mostStuck { try? addThread() }
+    guard stuck <= Self.mostStuck, (try? addThread()) != nil else { return }
+    state.withLock { $0.added += 1 }
   }
 }

@@ -12,6 +12,25 @@ public struct Caller: Sendable, Equatable {
   public let process: Int32
   public let umask: UInt32
   private let namespaces: [String]
+  private let rights: Rights
+
+  /// What lets a process open more than its uid says.
+  private struct Rights: Equatable {
+    let capabilities: UInt64
+    let groups: Set<UInt32>
+
+    init?(_ fields: [Substring: Substring]) {
+      guard let text = fields["CapEff"], let capabilities = UInt64(text.drop { $0 == "\t" }, radix: 16),
+        let gids = fields["Gid"], let groups = fields["Groups"]
+      else { return nil }
+      self.capabilities = capabilities
+      // Of the four gids the last is the file system's, which opens go by.
+      let own = gids.split(separator: "\t").last.flatMap { UInt32($0) }
+      self.groups = Set(groups.split(whereSeparator: { $0 == "\t" || $0 == " " }).compactMap { UInt32($0) } + [own].compactMap { $0 })
+    }
+
+    func contain(_ other: Rights) -> Bool { other.capabilities & ~capabilities == 0 && other.groups.isSubset(of: groups) }
+  }
 
   /// Reads what the kernel says of a thread that waits for our answer, and so cannot have been replaced by another.
   ///
@@ -26,7 +45,8 @@ public struct Caller: Sendable, Equatable {
     guard numbers("Uid").contains(uid), let process = numbers("Tgid").first, let umask = numbers("Umask", radix: 8).first else {
       return nil
     }
-    guard let namespaces = Self.namespaces(of: "\(pid)") else { return nil }
+    guard let namespaces = Self.namespaces(of: "\(pid)"), let rights = Rights(fields) else { return nil }
+    self.rights = rights
     self.uid = uid
     self.gid = gid
     self.pid = pid
@@ -58,6 +78,7 @@ public struct Caller: Sendable, Equatable {
   }
 
   private static let own = namespaces(of: "self")
+  private static let ownRights = status(of: getpid()).flatMap(Rights.init)
 
   /// Why the caller is not served, or `nil`.
   ///
@@ -65,6 +86,8 @@ public struct Caller: Sendable, Equatable {
   /// caller doesn't see.
   public var objection: String? {
     if uid != geteuid() { return "only uid \(geteuid()), which the daemon runs as, is served" }
+    // Opened as the daemon, whatever it names: so nobody may have fewer rights than the daemon.
+    guard let own = Self.ownRights, rights.contain(own) else { return "the caller lacks capabilities or groups that the daemon has" }
     if namespaces != Self.own { return "the caller is in another mount or user namespace, or below another root" }
     return nil
   }

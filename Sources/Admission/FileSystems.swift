@@ -36,11 +36,24 @@ enum FileSystems {
     return unsafe kcs_file_system_magic(descriptor, &magic) == 0 && forCopying.contains(magic)
   }
 
-  /// Whether the descriptor lies in a devtmpfs, or in whatever is mounted at /dev: a file made there fills memory in place
-  /// of the disk that was meant.  devtmpfs has the magic number of tmpfs, so only the table of mounts tells.
+  /// Whether a device number is that of what is mounted at /dev: a file made there fills memory in place of the disk that
+  /// was meant.  devtmpfs is one file system, wherever it is mounted.
   static func isDevices(_ device: UInt64) -> Bool {
-    Mounts.all().contains { $0.device == device && ($0.type == "devtmpfs" || $0.point == "/dev") }
+    let devices = unsafe kcs_open("/dev", kcs_O_PATH, 0)
+    guard devices >= 0 else { return false }
+    defer { _ = kcs_close(devices) }
+    var facts = kcs_file_facts()
+    return unsafe kcs_file_facts(devices, &facts) == 0 && facts.device == device
   }
+
+  /// Whether the descriptor lies in a mount of this program, this one or another: its files are no data.
+  static func isOurs(_ descriptor: Int32, _ device: UInt64) -> Bool {
+    var magic: UInt64 = 0
+    guard unsafe kcs_file_system_magic(descriptor, &magic) == 0, magic == fuse else { return false }
+    return Mounts.all().contains { $0.device == device && $0.type == "fuse.kcopyfs" }
+  }
+
+  private static let fuse: UInt64 = 0x6573_5546
 }
 
 /// The table of mounts of this process, `/proc/self/mountinfo`.
@@ -50,6 +63,21 @@ struct Mounts {
   var point: String
   var type: String
 
+  /// Blanks, newlines and backslashes stand in the table as a backslash and three octal digits.
+  private static func unescaped(_ field: Substring) -> String {
+    var bytes: [UInt8] = []
+    var rest = field.utf8[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "\\"), let escaped = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8) {
+        rest = rest.dropFirst(3)
+        bytes.append(escaped)
+      } else {
+        bytes.append(byte)
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
   static func all() -> [Mounts] {
     guard let table = KernelText.read("/proc/self/mountinfo") else { return [] }
     return table.split(separator: "\n").compactMap { line in
@@ -57,7 +85,7 @@ struct Mounts {
       guard fields.count > 8, let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count else { return nil }
       let numbers = fields[2].split(separator: ":").compactMap { UInt32($0) }
       guard numbers.count == 2 else { return nil }
-      return Mounts(device: kcs_device(numbers[0], numbers[1]), point: String(fields[4]), type: String(fields[dash + 1]))
+      return Mounts(device: kcs_device(numbers[0], numbers[1]), point: unescaped(fields[4]), type: String(fields[dash + 1]))
     }
   }
 }

@@ -126,7 +126,7 @@ void *kcs_map_pages(uint64_t bytes) {
 
 void kcs_unmap_pages(void *base, uint64_t bytes) { munmap(base, bytes); }
 
-int kcs_eventfd(int semaphore) { RETURN(eventfd(0, EFD_CLOEXEC | (semaphore ? EFD_SEMAPHORE : 0))); }
+int kcs_eventfd(void) { RETURN(eventfd(0, EFD_CLOEXEC)); }
 
 int kcs_eventfd_signal(int fd) {
   uint64_t one = 1;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,11 @@ void kcs_name_thread(const char *name) {
   char cut[16];
   snprintf(cut, sizeof cut, "%s", name);
   prctl(PR_SET_NAME, cut);
+}
+
+int kcs_semaphore_wait_until(void *semaphore, uint64_t deadline) {
+  struct timespec time = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
+  return sem_clockwait(semaphore, CLOCK_MONOTONIC, &time) < 0 ? -errno : 0;
 }
 
 struct start {

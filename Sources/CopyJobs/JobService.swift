@@ -30,7 +30,7 @@ public final class JobService: Sendable {
   private let descriptors = DescriptorBudget()
   private let stopping = Atomic(false)
   private let unfinished: Locked<Int> = Locked(0)
-  private let allEnded: WakeUp
+  private let allEnded = Semaphore()
 
   /// - Throws: `DeviceError` when the client's pages or the threads can't be had.
   public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
@@ -39,7 +39,6 @@ public final class JobService: Sendable {
     client = try Client(shape)
     threads = try AdmissionThreads()
     admission = Admission(table: devices)
-    allEnded = try WakeUp()
     self.journal = journal
     self.configuration = configuration
   }
@@ -102,17 +101,18 @@ public final class JobService: Sendable {
 
   func admit(_ record: [UInt8], name: String?, caller: Caller?, isAwaited: @escaping () -> Bool) throws(Refusal) -> AdmittedJob {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
-    guard table.count < configuration.mostJobs else {
-      throw Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already")
-    }
+    guard table.count < configuration.mostJobs else { throw tooMany }
     return try admitting(isAwaited).admit(record, name: name, caller: caller)
   }
+
+  private var tooMany: Refusal { Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already") }
 
   func undo(_ job: AdmittedJob) { admitting { false }.undo(job) }
 
   /// Makes a job of what was admitted and gives it to the client.
   ///
-  /// - Throws: EEXIST when its name was taken meanwhile; then it is still to be undone.
+  /// - Throws: EEXIST or EBUSY when its name was taken meanwhile, EDQUOT when others took the last place, the errno of
+  ///   `ftruncate(2)`; then it is still to be undone.
   func start(_ admitted: AdmittedJob) throws(Refusal) -> Job {
     let facts = Job.Facts(
       id: admitted.number, name: admitted.name, uid: admitted.caller.uid, gid: admitted.caller.gid, spec: admitted.spec,
@@ -120,7 +120,18 @@ public final class JobService: Sendable {
       bytesTotal: admitted.regions.source.count,
       destinations: admitted.destinations.map { Job.Destination(path: $0.path, identity: $0.identity) }, queuedAt: kcs_realtime())
     let job = Job(facts, permissions: admitted.record.mode ?? 0o755 & ~admitted.caller.umask)
-    guard table.insert(job) else { throw Admitting.nameIsTaken(admitted.name, admitted.record) }
+    let growth = try Growth(admitted, claims)
+    do throws(Refusal) {
+      switch table.insert(job, most: configuration.mostJobs) {
+      case .done: break
+      case .nameIsTaken: throw Admitting.nameIsTaken(admitted.name, admitted.record)
+      // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
+      case .full: throw tooMany
+      }
+    } catch {
+      growth.undo(admitted, claims)
+      throw error
+    }
     unfinished.withLock { $0 += 1 }
     var options = CopyOptions()
     options.flushes = admitted.record.sync == .end
@@ -131,10 +142,13 @@ public final class JobService: Sendable {
           self.close(admitted, job, $0)
         })
     } catch {
-      // The daemon began to stop between the look and now: the job was accepted, and ends as those that run do.
-      let progress = CopyProgress(destinations: facts.destinations.map { _ in DestinationProgress() })
-      close(admitted, job, KCopy.Notification(wasCancelled: true, progress: progress))
+      // The client was destroyed between the look and now: the job was accepted, and ends as those that run do.
+      var progress = CopyProgress(destinations: facts.destinations.map { _ in DestinationProgress() })
+      progress.firstError = TransferError(errno: error.errno, step: .read, destination: nil, offset: 0, length: 0)
+      close(admitted, job, KCopy.Notification(wasCancelled: error.errno == ESHUTDOWN, progress: progress))
     }
+    // Nobody else cancels a job that starts while the others are being cancelled, unless it is final already.
+    if isStopping { try? job.cancel() }
     return job
   }
 
@@ -160,11 +174,10 @@ public final class JobService: Sendable {
   public func stop(within seconds: UInt64) -> Int {
     stopping.store(true, ordering: .sequentiallyConsistent)
     let deadline = kcs_monotonic() + seconds * 1_000_000_000
-    for job in table.all where !job.isFinal {
-      // It can become final in between, and then there is nothing to cancel.
-      try? job.cancel()
-      job.tell(.shutdown)
-    }
+    let running = table.all.filter { !$0.isFinal }
+    for job in running { job.tell(.shutdown) }
+    // It can become final in between, and then there is nothing to cancel.
+    for job in running { try? job.cancel() }
     while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { allEnded.wait(until: deadline) }
     return unfinished.withLock { $0 }
   }

@@ -8,6 +8,7 @@ internal import Glibc
 final class Connection: @unchecked Sendable {
   let fileSystem: any FileSystem
   private var session: OpaquePointer?
+  private var mountPoint = ""
   /// Shared by all who write to the descriptor, exclusive for the one who closes it.
   private let descriptorLock: UnsafeMutablePointer<pthread_rwlock_t>
 
@@ -28,7 +29,11 @@ final class Connection: @unchecked Sendable {
     descriptorLock.deallocate()
   }
 
-  func mount(at mountPoint: String) throws(FuseError) {
+  func mount(at path: String) throws(FuseError) {
+    // As it is now: by the end of the session the working directory may be another.
+    guard let resolved = realpath(path, nil) else { throw FuseError(errno: errno, text: "cannot mount at \(path)") }
+    defer { free(resolved) }
+    mountPoint = String(cString: resolved)
     errno = 0
     guard fuse_session_mount(session, mountPoint) != 0 else { return }
     // Some of libfuse's failures leave no errno; its own message has gone to stderr.
@@ -64,9 +69,18 @@ final class Connection: @unchecked Sendable {
     fuse_session_exit(session)
   }
 
-  /// Unmounts (lazily) and closes the descriptor, which fails all requests that are still open with ENOTCONN or
-  /// ECONNABORTED. To be called when no thread is in ``serve()``. Answers that come later are freed, unsent.
-  func sever() {
+  /// Takes the mount away and fails all requests that are still open with ENOTCONN or ECONNABORTED.
+  ///
+  /// By force: closing /dev/fuse would do the same, but not while a child between fork and exec has a copy of it; and if
+  /// that child's exec waits for us to flush one of our own files, it would wait for ever.
+  func abort() {
+    // Only root may. For others ``close()`` does it, so that this one's failure is not the last word.
+    umount2(mountPoint, Int32(MNT_FORCE) | Int32(MNT_DETACH) | Int32(UMOUNT_NOFOLLOW))
+  }
+
+  /// Closes /dev/fuse, and has fusermount3 unmount (lazily) if ``abort()`` could not. To be called when no thread is in
+  /// ``serve()``. Answers that come later are freed, unsent.
+  func close() {
     pthread_rwlock_wrlock(descriptorLock)
     defer { pthread_rwlock_unlock(descriptorLock) }
     fuse_session_unmount(session)

@@ -6,7 +6,7 @@ internal import Locking
 ///
 /// Exactly one party gets the token. Three cases:
 /// 1. ``take()`` is first: the taker answers, and `onInterrupt` is never called.
-/// 2. The kernel's interrupt is first: the caller gets EINTR, then `onInterrupt` is called, once; `take` gives nil.
+/// 2. The kernel's interrupt is first: `onInterrupt` is called, once, then the caller gets EINTR; `take` gives nil.
 /// 3. Nobody takes it and the object goes away: the token's own end answers EIO.
 ///
 /// `onInterrupt` runs on a thread of the session, or inside `park`, with no lock of this module held. It is there to
@@ -73,8 +73,8 @@ private final class Waiter<Reply: ReplyToken & ~Copyable>: Interruptible, @unche
     }
     guard let held else { return }
     unregister()
-    held.reply.fail(EINTR)
     held.onInterrupt()
+    held.reply.fail(EINTR)
   }
 
   func take() -> Reply? {
@@ -90,8 +90,8 @@ private final class Waiter<Reply: ReplyToken & ~Copyable>: Interruptible, @unche
       return state.isRegistered ? state.held.take() : nil
     }
     guard let held else { return }
-    held.reply.fail(EINTR)
     held.onInterrupt()
+    held.reply.fail(EINTR)
     releaseLibfuseReference()
   }
 

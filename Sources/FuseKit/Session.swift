@@ -57,11 +57,12 @@ public final class Session: Sendable {
     isStopped.withLock { isStopped in
       if isStopped { return }
       isStopped = true
-      workers.beginStop()
-      // The threads first: libfuse closes the descriptor when it unmounts, and its number may be another file's at once.
+      // A mount that went from outside has left its place to others.
+      if workers.beginStop() { connection.abort() }
+      // The threads before the descriptor: its number may be another file's as soon as libfuse has closed it.
       workers.expel()
       workers.join()
-      connection.sever()
+      connection.close()
     }
     workers.end()
   }

@@ -61,8 +61,13 @@ final class Workers: Sendable {
   }
 
   /// Marks the session as being ended by ``Session/stop()``.
-  func beginStop() {
-    state.withLock { $0.isStopping = true }
+  ///
+  /// - Returns: false if the threads have ended by themselves.
+  func beginStop() -> Bool {
+    state.withLock { state in
+      state.isStopping = true
+      return state.threads.isEmpty || state.serving > 0
+    }
   }
 
   /// Makes every thread leave its loop, and returns when all have.

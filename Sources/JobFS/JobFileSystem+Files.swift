@@ -14,7 +14,7 @@ extension JobFileSystem {
     case .placeholder(let number):
       guard let name = placeholders.reopen(number) else { return reply.fail(ENOENT) }
       open(.submission(jobs.submission(name: name, uid: requester.uid, gid: requester.gid, pid: requester.pid)), isStream: false, reply)
-    case .errors: open(writes ? .errors : .text, isStream: false, reply)
+    case .errors: open(.text, isStream: false, reply)
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return reply.fail(ENOENT) }
       switch file {
@@ -69,7 +69,9 @@ extension JobFileSystem {
       reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
     case .waiting(let job, let isResult): wait(job, isResult, open, size, nonblocking, reply)
     case .submission(let submission): reply.succeed(submission.takeNames(size))
-    case .errors, .control, .directory: reply.fail(EBADF)
+    // Nothing is ever read there, but who copies a whole tree as root asks.
+    case .control: reply.succeed([UInt8]())
+    case .directory: reply.fail(EISDIR)
     }
   }
 
@@ -79,7 +81,7 @@ extension JobFileSystem {
       switch node {
       case .readme: RootText.readme
       case .version: RootText.version
-      case .list: RootText.list(jobs)
+      case .list: RootText.list(jobs, for: requester)
       case .errors: RootText.errors(jobs, for: requester.uid)
       case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
       default: nil
@@ -131,13 +133,14 @@ extension JobFileSystem {
       let (name, child): (String, Node) =
         switch index {
         case 0: (".", node)
-        case 1: ("..", .root)
+        case 1: ("..", node.parent)
         default: (entries[Int(index) - 2].name, entries[Int(index) - 2].node)
         }
       index += 1
       guard let entry = listed(name, child, for: requester, counts: reply.wantsAttributes && index > 2) else { continue }
       if !reply.add(name, entry, next: index) {
-        if case .placeholder(let number) = child, reply.wantsAttributes { placeholders.forget(number, lookups: 1) }
+        // The lookup that was counted for it never reaches the kernel.
+        if reply.wantsAttributes, index > 2 { forget(entry.node, lookups: 1) }
         break
       }
     }

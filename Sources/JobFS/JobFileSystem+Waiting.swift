@@ -24,7 +24,7 @@ extension JobFileSystem {
 
   /// The text of a final job, from where the last read of this open file ended.
   private func answer(_ job: Job, _ isResult: Bool, _ open: Handle, _ size: Int, _ reply: consuming DataReply) {
-    if job.isRemoved { return reply.fail(ENODEV) }
+    if job.isRemoved, open.bytes.withLock({ $0 }) == nil { return reply.fail(ENODEV) }
     if isResult, job.resultErrno != 0 { return reply.fail(job.resultErrno) }
     let part: ArraySlice<UInt8> = open.bytes.withLock { rest in
       let text = rest ?? (isResult ? Array("ok\n".utf8) : JobText.status(job))

@@ -13,7 +13,8 @@ extension JobFileSystem {
     switch open.kind {
     case .submission(let submission):
       let name = submission.name
-      let pending = PendingReply(reply.park { submission.abandon() }) { [placeholders] reply, result in
+      let write = Submission.Write()
+      let pending = PendingReply(reply.park { submission.abandon(write) }) { [placeholders] reply, result in
         switch result {
         case .success(let count):
           // From the answer on the name is the job's directory.
@@ -22,10 +23,10 @@ extension JobFileSystem {
         case .failure(let refusal): reply.fail(refusal.errno)
         }
       }
-      submission.write(bytes, uid: requester.uid, gid: requester.gid, reply: pending)
+      submission.write(bytes, as: write, uid: requester.uid, gid: requester.gid, reply: pending)
     case .control(let job):
       control(job, open, bytes, reply)
-    case .errors:
+    case .text where Node(node) == .errors:
       jobs.refusals.clear(requester.uid)
       reply.succeed(count: bytes.count)
     case .text, .waiting, .directory: reply.fail(EBADF)
@@ -33,16 +34,20 @@ extension JobFileSystem {
   }
 
   public func flush(_ node: NodeID, handle: UInt64, by requester: Requester, reply: consuming StatusReply) {
-    guard case .submission(let submission)? = handles[handle]?.kind,
-      let refusal = submission.closesUnfinished(byThread: requester.pid)
-    else { return reply.succeed() }
-    reply.fail(refusal.errno)
+    switch handles[handle]?.kind {
+    case .submission(let submission):
+      guard let refusal = submission.closesUnfinished(byThread: requester.pid) else { return reply.succeed() }
+      reply.fail(refusal.errno)
+    case .control(let job): closeControl(job, handles[handle], reply)
+    default: reply.succeed()
+    }
   }
 
   public func synchronize(_ node: NodeID, handle: UInt64, by requester: Requester, reply: consuming StatusReply) {
     guard case .submission(let submission)? = handles[handle]?.kind else { return reply.succeed() }
     let name = submission.name
-    let pending = PendingReply(reply.park { submission.abandon() }) { [placeholders] reply, result in
+    let write = Submission.Write()
+    let pending = PendingReply(reply.park { submission.abandon(write) }) { [placeholders] reply, result in
       switch result {
       case .success:
         if let name, submission.hasJob { placeholders.unlist(name) }
@@ -50,35 +55,50 @@ extension JobFileSystem {
       case .failure(let refusal): reply.fail(refusal.errno)
       }
     }
-    submission.synchronize(reply: pending)
+    submission.synchronize(as: write, reply: pending)
   }
 
   // MARK: ctl
 
+  /// Commands are short; who writes more means another file.
+  private static var longestControl: Int { 4096 }
+
   /// One command per line; a line that is not complete waits for its rest.
   private func control(_ job: Job, _ open: Handle, _ bytes: [UInt8], _ reply: consuming CountReply) {
-    var pending = open.bytes.withLock { pending in
+    let pending = open.bytes.withLock { pending in
       defer { pending = nil }
       return (pending ?? []) + bytes
     }
-    while let newline = pending.firstIndex(of: 0x0a) {
-      let line = pending[..<newline].split { $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }
-      pending.removeSubrange(...newline)
-      guard let word = line.first else { continue }
-      do throws(Refusal) {
-        try command(job, String(decoding: word, as: UTF8.self), isAlone: line.count == 1)
-      } catch {
-        return reply.fail(error.errno)
-      }
+    guard pending.count <= Self.longestControl else { return reply.fail(EINVAL) }
+    var lines = pending.split(separator: 0x0a, omittingEmptySubsequences: false)
+    let rest = Array(lines.removeLast())
+    do throws(Refusal) {
+      for line in lines { try command(job, line) }
+    } catch {
+      return reply.fail(error.errno)
     }
-    guard pending.count <= 256 else { return reply.fail(EINVAL) }
-    let rest = pending
     open.bytes.withLock { $0 = rest }
     reply.succeed(count: bytes.count)
   }
 
-  private func command(_ job: Job, _ word: String, isAlone: Bool) throws(Refusal) {
-    guard word == "cancel", isAlone else { throw Refusal(errno: EINVAL, column: 0, text: "ctl takes: cancel") }
+  /// A command without its newline is one all the same if it is a whole word; half a word is nothing.
+  private func closeControl(_ job: Job, _ open: Handle?, _ reply: consuming StatusReply) {
+    let rest = open?.bytes.withLock { rest in
+      defer { rest = nil }
+      return rest
+    }
+    do throws(Refusal) {
+      try command(job, (rest ?? [])[...])
+      reply.succeed()
+    } catch {
+      reply.fail(error.errno)
+    }
+  }
+
+  private func command(_ job: Job, _ line: ArraySlice<UInt8>) throws(Refusal) {
+    let words = line.split { $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }
+    guard let word = words.first else { return }
+    guard words.count == 1, word.elementsEqual("cancel".utf8) else { throw Refusal(errno: EINVAL, column: 0, text: "ctl takes: cancel") }
     try job.cancel()
   }
 
@@ -87,7 +107,7 @@ extension JobFileSystem {
   public func removeDirectory(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming StatusReply) {
     switch Node(directory) {
     case .jobs:
-      guard let job = jobs.job(named: name) else { return reply.fail(placeholders.contains(name) ? ENOTDIR : ENOENT) }
+      guard let job = job(named: name) else { return reply.fail(placeholders.contains(name) ? ENOTDIR : ENOENT) }
       do throws(Refusal) {
         try jobs.remove(job)
         hidden.withLock { $0[job.facts.id] = nil }
@@ -102,7 +122,7 @@ extension JobFileSystem {
 
   public func unlink(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming StatusReply) {
     switch Node(directory) {
-    case .jobs: placeholders.unlist(name) ? reply.succeed() : reply.fail(ENOENT)
+    case .jobs: Self.isPlain(name) && placeholders.unlist(name) ? reply.succeed() : reply.fail(ENOENT)
     case .job(let id, let file): hide(name, in: file, id, isDirectory: false, reply)
     default: reply.fail(EPERM)
     }

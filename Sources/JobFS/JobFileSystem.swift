@@ -44,7 +44,8 @@ public final class JobFileSystem: FileSystem {
       if name == "submit" { return freshSubmit() }
       return Self.rootEntries.first { $0.name == name }?.node
     case .jobs:
-      if let job = jobs.job(named: name) { return .job(job.facts.id, .directory) }
+      guard Self.isPlain(name) else { return nil }
+      if let job = job(named: name) { return .job(job.facts.id, .directory) }
       return placeholders.lookup(name).map { .placeholder($0) }
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return nil }
@@ -52,6 +53,11 @@ public final class JobFileSystem: FileSystem {
     default: return nil
     }
   }
+
+  /// Strings are equal when they look the same, file names when their bytes are: no name of ours has other than ASCII.
+  static func isPlain(_ name: String) -> Bool { name.utf8.allSatisfy { $0 < 0x80 } }
+
+  func job(named name: String) -> Job? { Self.isPlain(name) ? jobs.job(named: name) : nil }
 
   /// `submit` under a number that nobody else has.
   func freshSubmit() -> Node { .submit(submits.add(1, ordering: .relaxed).newValue) }
@@ -80,13 +86,16 @@ public final class JobFileSystem: FileSystem {
   // MARK: Attributes
 
   public func attributes(of node: NodeID, by requester: Requester, reply: consuming AttributesReply) {
-    guard let node = Node(node), let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
-    reply.succeed(attributes, timeout: timeouts(node).attributes)
+    guard let node = Node(node) else { return reply.fail(ENOENT) }
+    // Before the attributes: what is final now was not when they were looked at, otherwise.
+    let timeouts = timeouts(node)
+    guard let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
+    reply.succeed(attributes, timeout: timeouts.attributes)
   }
 
   func entry(_ node: Node, for requester: Requester) -> Entry? {
-    guard let attributes = attributes(node, for: requester) else { return nil }
     let timeouts = timeouts(node)
+    guard let attributes = attributes(node, for: requester) else { return nil }
     return Entry(node: node.number, attributes: attributes, entryTimeout: timeouts.name, attributeTimeout: timeouts.attributes)
   }
 
@@ -96,7 +105,8 @@ public final class JobFileSystem: FileSystem {
     case .submit, .placeholder: (0, 0)
     case .root, .readme, .version: (Self.long, Self.long)
     case .list, .errors, .jobs: (Self.long, 0)
-    case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? Self.long : 0)
+    // A chmod of the directory changes what its files show, and only the directory's own is told to the kernel.
+    case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? 1 : 0)
     }
   }
 
@@ -116,7 +126,7 @@ public final class JobFileSystem: FileSystem {
     case .jobs: return directory(0o1777, 2 + jobs.count)
     case .readme: return file(0o444, RootText.readme.count)
     case .version: return file(0o444, RootText.version.count)
-    case .list: return file(0o444, RootText.list(jobs).count)
+    case .list: return file(0o444, RootText.list(jobs, for: requester).count)
     case .errors: return file(0o666, RootText.errors(jobs, for: requester.uid).count)
     case .submit:
       var attributes = file(0o666, 0, blockSize: 1 << 16)

@@ -47,7 +47,7 @@ public final class Client: Sendable {
     }
     self.configuration = configuration
     let mailbox = try Mailbox()
-    let shared = try ClientShared(pages: configuration.pages)
+    let shared = ClientShared(pages: configuration.pages)
     self.mailbox = mailbox
     self.shared = shared
     thread = try SystemThread("kcopy-client") {

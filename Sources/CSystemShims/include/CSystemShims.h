@@ -72,11 +72,13 @@ void *kcs_map_pages(uint64_t bytes);
 void kcs_unmap_pages(void *base, uint64_t bytes);
 
 /* Waking a thread */
-int kcs_eventfd(int semaphore);           /* blocking; as a semaphore each wait takes one signal */
+int kcs_eventfd(void);                    /* blocking */
 int kcs_eventfd_signal(int fd);
-int kcs_eventfd_wait(int fd);             /* otherwise a wait takes all the signals there were */
+int kcs_eventfd_wait(int fd);             /* takes all the signals there were */
 
 /* Threads */
+/* sem_clockwait(3) on the monotonic clock, nanoseconds; 0 or -errno. */
+int kcs_semaphore_wait_until(void *semaphore, uint64_t deadline);
 int kcs_gettid(void);
 void kcs_name_thread(const char *name);   /* cut to 15 characters */
 /* A thread with all signals but the program errors blocked; `body` owns `context`. */

@@ -65,6 +65,13 @@ final class Claims: Sendable {
     }
   }
 
+  /// Runs the body if no other job has a claim on the object; none can be taken meanwhile.
+  func ifAlone(_ owner: UInt64, _ root: DeviceKey, _ body: () -> Void) {
+    state.withLock { state in
+      if state.byRoot[root]?.allSatisfy({ $0.owner == owner }) != false { body() }
+    }
+  }
+
   func release(_ owner: UInt64, _ claims: [Claim]) {
     state.withLock { state in
       for root in Set(claims.map(\.root)) {

@@ -63,8 +63,8 @@ public final class Job: Sendable {
     let started = progress.startedAt
     let end = finishedAt != 0 ? finishedAt : kcs_realtime()
     let elapsed = started == 0 || end <= started ? 0 : end - started
-    let rate = elapsed == 0 ? 0 : UInt64(Double(progress.bytesDone) * 1e9 / Double(elapsed))
-    let remaining = facts.bytesTotal - progress.bytesDone
+    let rate = elapsed == 0 ? 0 : UInt64(min(Double(progress.bytesDone) * 1e9 / Double(elapsed), 1e18))
+    let remaining = facts.bytesTotal - min(progress.bytesDone, facts.bytesTotal)
     return JobSnapshot(
       state: state ?? (started == 0 ? .queued : .running), progress: progress, phase: state == nil ? progress.phase : .none,
       startedAt: started, finishedAt: finishedAt, rate: rate, eta: state == nil && rate > 0 ? remaining / rate : nil)

@@ -9,13 +9,21 @@ final class JobTable: Sendable {
 
   private let state = Locked(State())
 
-  /// Adds a job; returns whether its name was free.
-  func insert(_ job: Job) -> Bool {
+  /// What became of a job that was to be added.
+  enum Insertion {
+    case done, nameIsTaken, full
+  }
+
+  /// Adds a job under a free name.
+  ///
+  /// - Parameter most: the jobs that there may be, this one included.
+  func insert(_ job: Job, most: Int = .max) -> Insertion {
     state.withLock { state in
-      guard state.byName[job.facts.name] == nil else { return false }
+      guard state.byName[job.facts.name] == nil else { return .nameIsTaken }
+      guard state.byID.count < most else { return .full }
       state.byName[job.facts.name] = job
       state.byID[job.facts.id] = job
-      return true
+      return .done
     }
   }
 

@@ -14,8 +14,6 @@ struct AdmittedJob: Sendable {
   let regions: (source: Region, destinations: [Region])
   let claims: [Claims.Claim]
   let claimOwner: UInt64
-  /// Regular files that were made longer for their region, and the size that they had.
-  let grown: [(device: Device, size: UInt64)]
 
   var spec: String {
     func text(_ written: RegionText?, _ region: Region) -> RegionText? {

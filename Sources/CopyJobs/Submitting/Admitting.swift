@@ -37,12 +37,12 @@ struct Admitting {
 
   /// A name is only taken when the job starts: an open that hangs keeps it from nobody.
   static func nameIsTaken(_ name: String, _ record: JobRecord) -> Refusal {
-    Refusal(errno: EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
+    // Through a file of jobs/ it is the second record into one placeholder.
+    Refusal(errno: record.name == nil ? EBUSY : EEXIST, column: record.column(of: "name"), text: "there is a job \(name) already")
   }
 
   /// Gives everything back, in the order opposite to `admit`.
   func undo(_ job: AdmittedJob) {
-    shrink(job.grown)
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.destinations + [job.source] { admission.undo(endpoint) }
     descriptors.giveBack(DescriptorBudget.need(of: job.record))
@@ -67,15 +67,9 @@ struct Admitting {
       let resolution = try Resolution(record, from: from, source: source, destinations: destinations)
       let wanted = resolution.claims(source: source, destinations: destinations)
       let owner = try claims.take(wanted, job: name, columns: [from.column] + record.to.map(\.column))
-      do throws(Refusal) {
-        let grown = try grow(resolution.destinations, record.to)
-        return AdmittedJob(
-          record: record, name: name, number: number, caller: caller, source: source, destinations: destinations,
-          regions: (resolution.source, resolution.destinations), claims: wanted, claimOwner: owner, grown: grown)
-      } catch {
-        claims.release(owner, wanted)
-        throw error
-      }
+      return AdmittedJob(
+        record: record, name: name, number: number, caller: caller, source: source, destinations: destinations,
+        regions: (resolution.source, resolution.destinations), claims: wanted, claimOwner: owner)
     } catch {
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       throw error
@@ -89,28 +83,6 @@ struct Admitting {
     throw Refusal(
       errno: EINVAL, column: text.column,
       text: "\(text.word) exists, and is also a region of \(text.path); write \(text.word)@0 for the first")
-  }
-
-  /// Makes regular files as long as their regions need, last of all; if one can't be, all are as they were.
-  private func grow(_ regions: [Region], _ texts: [RegionText]) throws(Refusal) -> [(device: Device, size: UInt64)] {
-    var grown: [(device: Device, size: UInt64)] = []
-    for (region, text) in zip(regions, texts) where !region.device.isBlockDevice {
-      do throws(DeviceError) {
-        let size = try region.device.currentSize()
-        guard size < region.end else { continue }
-        try region.device.resize(to: region.end)
-        grown.append((region.device, size))
-      } catch {
-        shrink(grown)
-        throw Refusal(errno: error.errno, column: text.column, text: "\(text.path) can't be made \(region.end)B long")
-      }
-    }
-    return grown
-  }
-
-  /// Only undoes what `grow` did, and nobody has seen the file longer but for this moment.
-  private func shrink(_ grown: [(device: Device, size: UInt64)]) {
-    for file in grown.reversed() { try? file.device.resize(to: file.size) }
   }
 
   private func refusing<T>(_ text: RegionText, _ body: () throws(Objection) -> T) throws(Refusal) -> T {

@@ -1,4 +1,5 @@
 internal import Admission
+internal import CSystemShims
 internal import Glibc
 internal import Locking
 
@@ -14,14 +15,16 @@ public protocol SubmissionReply: Sendable {
 public final class Submission: Sendable {
   private struct State {
     var buffer = RecordBuffer()
-    /// Which write is being decided, for the answer of one that came too late changes nothing.
-    var deciding: UInt64?
-    var writes: UInt64 = 0
+    /// The write that is being decided, for the answer of one that came too late changes nothing.
+    var deciding: Write?
     var hasJob = false
     /// Names of accepted jobs that have not been read back.
     var names: [UInt8] = []
     var unfinishedWasRefused = false
   }
+
+  /// How long a batch takes in records, of the 5 s that a write may take; nanoseconds.
+  private static let patience: UInt64 = 2_000_000_000
 
   /// The name of the file in `jobs/`; `nil` for `submit`.
   public let name: String?
@@ -42,9 +45,14 @@ public final class Submission: Sendable {
     caller = Caller(uid: uid, gid: gid, pid: pid)
   }
 
+  /// One write, for telling it from those before and after it.
+  public final class Write: Sendable {
+    public init() {}
+  }
+
   /// What one write brought: its complete records, and where in it each of them ends.
   private struct Batch: Sendable {
-    var number: UInt64
+    var write: Write
     var records: [(bytes: [UInt8], end: Int)] = []
     /// The record after them is too long.
     var endsTooLong = false
@@ -62,7 +70,8 @@ public final class Submission: Sendable {
   ///
   /// - Parameters:
   ///   - uid: who writes now, which has to be who opened.
-  public func write(_ bytes: [UInt8], uid: UInt32, gid: UInt32, reply: any SubmissionReply) {
+  ///   - write: what `abandon` names it by.
+  public func write(_ bytes: [UInt8], as write: Write, uid: UInt32, gid: UInt32, reply: any SubmissionReply) {
     guard uid == self.uid, gid == self.gid else {
       return refuse(
         Refusal(errno: EPERM, column: 0, text: "written by uid \(uid) gid \(gid), opened by uid \(self.uid) gid \(self.gid)"), bytes, reply)
@@ -70,19 +79,18 @@ public final class Submission: Sendable {
     let taken: Taken = state.withLock { state in
       guard state.deciding == nil else { return .busy }
       state.buffer.append(bytes)
-      return take(&state, count: bytes.count)
+      return take(&state, write, count: bytes.count)
     }
     decide(taken, count: bytes.count, reply)
   }
 
   /// Takes what is there as a complete record, as `fsync(2)` asks; answers 0 when there is nothing.
-  public func synchronize(reply: any SubmissionReply) {
+  public func synchronize(as write: Write, reply: any SubmissionReply) {
     let taken: Taken = state.withLock { state in
       guard state.deciding == nil else { return .busy }
       guard let record = state.buffer.finish() else { return .nothing }
-      state.writes += 1
-      state.deciding = state.writes
-      return .batch(Batch(number: state.writes, records: [(record, 0)], count: 0))
+      state.deciding = write
+      return .batch(Batch(write: write, records: [(record, 0)], count: 0))
     }
     decide(taken, count: 0, reply)
   }
@@ -106,9 +114,10 @@ public final class Submission: Sendable {
     return refusal
   }
 
-  /// A signal or the deadline ended the write that is being decided: what comes of it later is undone.
-  public func abandon() {
+  /// A signal or the deadline ended a write while it was being decided: what comes of it later is undone.
+  public func abandon(_ write: Write) {
     state.withLock { state in
+      guard state.deciding === write else { return }
       state.deciding = nil
       state.buffer.removeAll()
     }
@@ -127,8 +136,8 @@ public final class Submission: Sendable {
 
   // MARK: Deciding
 
-  private func take(_ state: inout State, count: Int) -> Taken {
-    var batch = Batch(number: state.writes + 1, count: count)
+  private func take(_ state: inout State, _ write: Write, count: Int) -> Taken {
+    var batch = Batch(write: write, count: count)
     records: while true {
       switch state.buffer.next() {
       case .record(let bytes, let end): batch.records.append((bytes, end))
@@ -139,8 +148,7 @@ public final class Submission: Sendable {
       }
     }
     guard !batch.records.isEmpty || batch.endsTooLong else { return .nothing }
-    state.writes = batch.number
-    state.deciding = batch.number
+    state.deciding = write
     return .batch(batch)
   }
 
@@ -155,7 +163,7 @@ public final class Submission: Sendable {
         self.admit(batch, reply)
       } late: {
         guard reply.claim() else { return }
-        self.abandon()
+        self.abandon(batch.write)
         let refusal = Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time")
         self.jobs.refusals.add(
           refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.caller?.process ?? self.pid)
@@ -169,23 +177,28 @@ public final class Submission: Sendable {
     var admitted: [AdmittedJob] = []
     var bad: (refusal: Refusal, record: [UInt8])?
     let hadJob = hasJob
+    let enough = kcs_monotonic() + Self.patience
     for record in batch.records {
+      // The rest comes again, in a write of its own with all its time.
+      if !admitted.isEmpty, kcs_monotonic() > enough { break }
       do throws(Refusal) {
+        guard isDeciding(batch.write) else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
         if name != nil, hadJob || !admitted.isEmpty {
           throw Refusal(errno: EBUSY, column: 0, text: "one file in jobs/ is one job; submit takes many")
         }
-        admitted.append(try jobs.admit(record.bytes, name: name, caller: caller) { self.isDeciding(batch.number) })
+        admitted.append(try jobs.admit(record.bytes, name: name, caller: caller) { self.isDeciding(batch.write) })
       } catch {
         bad = (error, record.bytes)
         break
       }
     }
-    if bad == nil, batch.endsTooLong {
+    let isCut = bad == nil && admitted.count < batch.records.count
+    if bad == nil, !isCut, batch.endsTooLong {
       bad = (Refusal(errno: E2BIG, column: 0, text: "a record has at most \(JobRecord.maximumLength) bytes"), [])
     }
     guard reply.claim() else {
       for job in admitted.reversed() { jobs.undo(job) }
-      return settle(batch.number, [], .removeAll)
+      return settle(batch.write, [], .removeAll)
     }
     var started: [Job] = []
     for (index, job) in admitted.enumerated() {
@@ -197,15 +210,17 @@ public final class Submission: Sendable {
         break
       }
     }
-    settle(batch.number, started.map(\.facts.name), bad == nil ? .keep : started.isEmpty ? .removeUnread : .removeAll)
-    guard let bad else { return reply.answer(.success(batch.count)) }
+    let isWhole = bad == nil && !isCut
+    settle(batch.write, started.map(\.facts.name), isWhole ? .keep : started.isEmpty ? .removeUnread : .removeAll)
+    if isWhole { return reply.answer(.success(batch.count)) }
     // The good ones stand: the rest is written again by whoever gets a short count, and that write gets the errno.
     if !started.isEmpty { return reply.answer(.success(batch.records[started.count - 1].end)) }
+    guard let bad else { preconditionFailure("a batch is cut only behind a good record") }
     jobs.refusals.add(bad.refusal, record: bad.record, job: name, uid: uid, pid: caller?.process ?? pid)
     reply.answer(.failure(bad.refusal))
   }
 
-  private func isDeciding(_ number: UInt64) -> Bool { state.withLock { $0.deciding == number } }
+  private func isDeciding(_ write: Write) -> Bool { state.withLock { $0.deciding === write } }
 
   /// What becomes of the bytes after the last record that was looked at.
   private enum Rest {
@@ -217,9 +232,9 @@ public final class Submission: Sendable {
     case removeAll
   }
 
-  private func settle(_ number: UInt64, _ names: [String], _ rest: Rest) {
+  private func settle(_ write: Write, _ names: [String], _ rest: Rest) {
     state.withLock { state in
-      guard state.deciding == number else { return }
+      guard state.deciding === write else { return }
       state.deciding = nil
       switch rest {
       case .keep: break

@@ -12,8 +12,6 @@ final class Handle: Sendable {
     case submission(Submission)
     /// `ctl`.
     case control(Job)
-    /// `errors`, for a write.
-    case errors
     case directory([(name: String, node: Node)])
   }
 

@@ -34,6 +34,17 @@ enum Node: Hashable {
     }
   }
 
+  /// The directory that it stands in.
+  var parent: Node {
+    switch self {
+    case .placeholder, .job(_, .directory): .jobs
+    case .job(let id, .destination): .job(id, .destinations)
+    case .job(let id, .destinationStatus(let index)): .job(id, .destination(index))
+    case .job(let id, _): .job(id, .directory)
+    default: .root
+    }
+  }
+
   var number: NodeID {
     switch self {
     case .submit(let counter): counter | Self.submitBit

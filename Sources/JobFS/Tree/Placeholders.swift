@@ -98,7 +98,8 @@ final class Placeholders: Sendable {
 
   func forget(_ number: UInt64, lookups: UInt64) {
     state.withLock { state in
-      state.byNumber[number]?.lookups -= lookups
+      guard let known = state.byNumber[number]?.lookups else { return }
+      state.byNumber[number]?.lookups = known - min(known, lookups)
       drop(number, &state)
     }
   }

@@ -32,8 +32,10 @@ public final class Device: Sendable {
   private let direct: Int32?
   private let buffered: Int32?
   private let usedBuffered = Atomic(false)
-  private let blocking = Locked<BlockingThread?>(nil)
+  /// Of a handle that is written through; made with it, so that a flush never fails for want of a thread.
+  private let blocking: BlockingThread?
   private let train = FlushTrain()
+  private let failedFlushes = Atomic(0)
 
   /// Opens what a descriptor refers to, by `/proc/self/fd`, so that no path is walked again.
   ///
@@ -43,7 +45,15 @@ public final class Device: Sendable {
   /// - Throws: the errno of `open(2)` as it is; EINVAL for what is neither a block device nor a regular file; EBUSY for a
   ///   device or file that is held.
   public init(descriptor: Int32, access: Access, directory: Int32? = nil) throws(DeviceError) {
-    let opened = try OpenDescriptions(of: descriptor, access: access)
+    let blocking = access == .writing(exclusive: true) ? try BlockingThread("kcopy-device") : nil
+    let opened: OpenDescriptions
+    do throws(DeviceError) {
+      opened = try OpenDescriptions(of: descriptor, access: access)
+    } catch {
+      blocking?.finish()
+      throw error
+    }
+    self.blocking = blocking
     key = opened.key
     self.access = access
     size = opened.size
@@ -102,14 +112,17 @@ public final class Device: Sendable {
     perform {
       while let passengers = self.train.depart() {
         let result = self.flushNow()
+        if result != 0 { self.failedFlushes.add(1, ordering: .relaxed) }
         for passenger in passengers { passenger(result) }
-      }
-    } refused: {
-      while let passengers = self.train.depart() {
-        for passenger in passengers { passenger(EAGAIN) }
       }
     }
   }
+
+  /// How many flushes of this handle have failed.
+  ///
+  /// A flush says nothing of what an earlier one lost: who wrote before a flush that failed, somebody else's included,
+  /// cannot take a later success for theirs.
+  var flushFailures: Int { failedFlushes.load(ordering: .relaxed) }
 
   private func flushNow() -> Int32 {
     // The file's own metadata only matters where the file is new; its size goes with the data.
@@ -122,20 +135,9 @@ public final class Device: Sendable {
     return 0
   }
 
-  /// Closes the descriptions, then calls `done` with 0 or the errno of `close(2)`.
-  ///
-  /// After writing, on the device's own thread: the last close of a device can wait for it.
+  /// Closes the descriptions on a thread that may hang, then calls `done` with 0 or the errno of `close(2)`.
   public func close(_ done: @escaping @Sendable (Int32) -> Void) {
-    guard access != .reading else { return done(closeNow()) }
-    perform {
-      done(self.closeNow())
-    } refused: {
-      done(self.closeNow())
-    }
-    blocking.withLock { thread in
-      thread?.finish()
-      thread = nil
-    }
+    perform { done(self.closeNow()) }
   }
 
   /// Closes the descriptions on the calling thread; returns 0 or the first errno.
@@ -150,14 +152,18 @@ public final class Device: Sendable {
       let result = kcs_close(descriptor)
       if result < 0, first == 0 { first = -result }
     }
+    blocking?.finish()
     return first
   }
 
-  private func perform(_ work: @escaping @Sendable () -> Void, refused: () -> Void) {
-    let thread = blocking.withLock { thread in
-      if thread == nil { thread = try? BlockingThread("kcopy-device") }
-      return thread
+  private func perform(_ work: @escaping @Sendable () -> Void) {
+    if let blocking {
+      blocking.perform(work)
+    } else if let thread = try? SystemThread("kcopy-close", work) {
+      thread.detach()
+    } else {
+      // No thread to be had: late is better than never.
+      work()
     }
-    if thread?.perform(work) != true { refused() }
   }
 }

@@ -8,7 +8,7 @@ public final class DeviceTable: Sendable {
   private enum Entry {
     case open(Device, users: Int)
     /// Being opened or closed by somebody; those who wait are woken when that is over.
-    case busy([WakeUp])
+    case busy([Semaphore])
   }
 
   private let entries = Locked<[DeviceKey: Entry]>([:])
@@ -25,15 +25,15 @@ public final class DeviceTable: Sendable {
   /// - Throws: what `open` throws.
   public func share(_ key: DeviceKey, open: (_ access: Device.Access) throws(DeviceError) -> Device) throws(DeviceError) -> Device {
     while true {
-      switch try look(at: key) {
-      case .wait(let wakeUp):
-        wakeUp.wait()
+      switch look(at: key) {
+      case .wait(let opened):
+        opened.wait()
       case .shared(let device):
         do throws(DeviceError) {
           _ = try open(.writing(exclusive: false)).closeNow()
           return device
         } catch {
-          release(device) { _ in }
+          release(device, done: { _ in })
           throw error
         }
       case .mine:
@@ -51,15 +51,18 @@ public final class DeviceTable: Sendable {
 
   /// Gives a share back; the last one closes the handle.
   ///
-  /// - Parameter done: called with 0, or the errno of `close(2)`, when the device is free as far as this share goes:
-  ///   after the close if it was the last.
-  public func release(_ device: Device, _ done: @escaping @Sendable (Int32) -> Void) {
+  /// - Parameters:
+  ///   - last: called before that close, while nobody can take a share.
+  ///   - done: called with 0, or the errno of `close(2)`, when the device is free as far as this share goes: after the
+  ///     close if it was the last.
+  public func release(_ device: Device, last: () -> Void = {}, done: @escaping @Sendable (Int32) -> Void) {
     let isLast = entries.withLock { entries in
       guard case .open(let shared, let users) = entries[device.key], shared === device else { return false }
       entries[device.key] = users == 1 ? .busy([]) : .open(device, users: users - 1)
       return users == 1
     }
     guard isLast else { return done(0) }
+    last()
     device.close { result in
       self.settle(device.key, as: nil)
       done(result)
@@ -69,11 +72,11 @@ public final class DeviceTable: Sendable {
   private enum Look {
     case mine
     case shared(Device)
-    case wait(WakeUp)
+    case wait(Semaphore)
   }
 
-  private func look(at key: DeviceKey) throws(DeviceError) -> Look {
-    let wakeUp = try WakeUp()
+  private func look(at key: DeviceKey) -> Look {
+    let opened = Semaphore()
     return entries.withLock { entries in
       switch entries[key] {
       case nil:
@@ -83,18 +86,18 @@ public final class DeviceTable: Sendable {
         entries[key] = .open(device, users: users + 1)
         return .shared(device)
       case .busy(let waiting):
-        entries[key] = .busy(waiting + [wakeUp])
-        return .wait(wakeUp)
+        entries[key] = .busy(waiting + [opened])
+        return .wait(opened)
       }
     }
   }
 
   private func settle(_ key: DeviceKey, as entry: Entry?) {
-    let waiting: [WakeUp] = entries.withLock { entries in
+    let waiting: [Semaphore] = entries.withLock { entries in
       defer { entries[key] = entry }
       if case .busy(let waiting) = entries[key] { return waiting }
       return []
     }
-    for wakeUp in waiting { wakeUp.signal() }
+    for opened in waiting { opened.signal() }
   }
 }

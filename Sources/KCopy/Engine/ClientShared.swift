@@ -10,31 +10,23 @@ final class ClientShared: Sendable {
   let bytesWritten = Atomic<UInt64>(0)
   private let threadID = Atomic<Int32>(0)
   private let usesRing = Atomic(false)
-  private let started: Locked<(semaphore: WakeUp?, error: DeviceError?)>
+  private let started = Semaphore()
+  private let failure = Locked<DeviceError?>(nil)
 
-  init(pages: Int) throws(DeviceError) {
-    pagesFree = Atomic(pages)
-    started = Locked((try WakeUp(), nil))
-  }
+  init(pages: Int) { pagesFree = Atomic(pages) }
 
   /// Tells the maker of the client that its thread runs, or why it doesn't; called on that thread.
   func start(_ transport: Client.Transport, error: DeviceError?) {
     usesRing.store(transport == .ring, ordering: .relaxed)
     threadID.store(kcs_gettid(), ordering: .relaxed)
-    let semaphore = started.withLock { started in
-      started.error = error
-      return started.semaphore
-    }
-    semaphore?.signal()
+    failure.withLock { $0 = error }
+    started.signal()
   }
 
   /// Waits for `start`; returns its error.
   func awaitStart() -> DeviceError? {
-    started.withLock { $0.semaphore }?.wait()
-    return started.withLock { started in
-      started.semaphore = nil
-      return started.error
-    }
+    started.wait()
+    return failure.withLock { $0 }
   }
 
   var transport: Client.Transport { usesRing.load(ordering: .relaxed) ? .ring : .threads }

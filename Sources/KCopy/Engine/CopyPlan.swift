@@ -4,8 +4,12 @@ extension CopyRequest {
   /// What the engine relies on; who broke it hears of it before anything is read.
   func check() throws(DeviceError) {
     guard (1...64).contains(destinations.count), source.count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }
+    // Before anything is added to a start: what overflows would end the program.
+    guard source.isAddressable, source.isWhole else {
+      throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")
+    }
     for (index, region) in destinations.enumerated() {
-      guard region.count == source.count, region.start <= UInt64(Int64.max) - region.count, region.device.access != .reading
+      guard region.count == source.count, region.isAddressable, region.device.access != .reading
       else { throw DeviceError(errno: EINVAL, call: "destination \(index)") }
       let block = UInt64(region.device.logicalBlock)
       guard region.start % block == 0, region.count % block == 0 || options.fillsTailWithZeroes else {
@@ -15,14 +19,20 @@ extension CopyRequest {
         throw DeviceError(errno: EINVAL, call: "destination \(index): regions overlap")
       }
     }
-    let block = UInt64(source.device.logicalBlock)
-    guard source.start % block == 0, source.count % block == 0, source.start <= UInt64(Int64.max) - source.count else {
-      throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")
-    }
   }
 }
 
-/// How a region is cut into sub-jobs: so that as many of its sides as possible can be transferred directly.
+extension Region {
+  /// Whether its bytes have places that a system call can name.
+  fileprivate var isAddressable: Bool { count <= UInt64(Int64.max) && start <= UInt64(Int64.max) - count }
+
+  fileprivate var isWhole: Bool {
+    let block = UInt64(device.logicalBlock)
+    return start % block == 0 && count % block == 0
+  }
+}
+
+/// How a region is cut into sub-jobs: so that block devices get whole blocks, and as many files as possible whole pages.
 ///
 /// Three different pieces:
 /// 1. a head, up to the first page boundary of the side that the cut follows;
@@ -31,6 +41,8 @@ extension CopyRequest {
 struct CopyPlan {
   let count: UInt64
   let head: UInt64
+  /// All pieces but head and tail are multiples of it: a page, or the largest logical block.
+  let unit: Int
   private let splitsTail: Bool
 
   private static let page: UInt64 = 4096
@@ -38,33 +50,49 @@ struct CopyPlan {
   init(_ request: CopyRequest) {
     count = request.source.count
     let sides = request.destinations + [request.source]
-    // Follow the side whose page boundaries let most sides be direct; among equals the first destination.
-    var best = (phase: UInt64(0), direct: -1)
-    for side in sides {
-      let phase = side.start % Self.page
-      let direct = sides.count { $0.isDirect(atPhase: phase) }
-      if direct > best.direct { best = (phase, direct) }
+    let block = Self.block(of: sides)
+    // Of the cuts that suit the block devices, the one that lets most sides be direct; among equals the first destination's.
+    var best = (head: UInt64(0), direct: -1)
+    for phase in sides.map({ $0.start % Self.page }) + [0] {
+      let head = (Self.page - phase) % Self.page
+      guard head % block == 0 else { continue }
+      let direct = sides.count { $0.isDirect(after: head) }
+      if direct > best.direct { best = (head, direct) }
     }
-    let untilBoundary = (Self.page - best.phase) % Self.page
-    head = untilBoundary < count ? untilBoundary : 0
+    head = best.head < count ? best.head : 0
+    unit = Int(Self.unit(of: sides))
     let body = count - head
     splitsTail = sides.contains { $0.device.directAlignment > 0 && body % UInt64($0.device.directAlignment) != 0 }
   }
+
+  /// What all block devices of a copy can transfer: they have no choice, where a file can go through the page cache.
+  private static func block(of sides: [Region]) -> UInt64 {
+    UInt64(sides.filter(\.device.isBlockDevice).map(\.device.logicalBlock).max() ?? 1)
+  }
+
+  static func unit(of sides: [Region]) -> UInt64 { max(page, block(of: sides)) }
 
   /// The length of the piece that begins at `offset` of the region, at most `limit`, in bytes.
   func piece(at offset: UInt64, limit: Int) -> Int {
     if offset < head { return Int(min(head - offset, UInt64(limit))) }
     let remaining = count - offset
-    guard remaining <= UInt64(limit) else { return limit }
-    let tail = remaining % Self.page
-    return Int(splitsTail && tail != 0 && remaining > Self.page ? remaining - tail : remaining)
+    guard remaining <= UInt64(limit) else { return max(limit / unit, 1) * unit }
+    let tail = remaining % UInt64(unit)
+    return Int(splitsTail && tail != 0 && remaining > UInt64(unit) ? remaining - tail : remaining)
+  }
+
+  /// What of a piece fits into a run of pages that is shorter than wanted; 0 when nothing does.
+  ///
+  /// Never all of it: the last piece of a region may be written with the rest of a block behind it.
+  func part(of piece: Int, in run: PageRun) -> Int {
+    min(run.bytes, piece - 1) / unit * unit
   }
 }
 
 extension Region {
-  /// Whether transfers at page boundaries of a side with this phase are direct ones here.
-  fileprivate func isDirect(atPhase phase: UInt64) -> Bool {
+  /// Whether transfers that begin so many bytes behind the start can be direct ones.
+  fileprivate func isDirect(after head: UInt64) -> Bool {
     let alignment = UInt64(device.directAlignment)
-    return alignment > 0 && (start + 4096 - phase) % alignment == 0
+    return alignment > 0 && (start + head) % alignment == 0
   }
 }

@@ -15,6 +15,8 @@ final class CopyTask {
   var flushed: UInt64 = 0
   var hasReadError = false
   var isCancelled = false
+  /// The failed flushes of each destination's handle before its first write.
+  private var flushFailures: [Int] = []
   /// Whether it waits for pages or its turn.
   var isRunnable = false
 
@@ -43,11 +45,17 @@ final class CopyTask {
   /// Takes down that the first sub-job starts.
   func begin() {
     let now = kcs_realtime()
+    flushFailures = request.destinations.map(\.device.flushFailures)
     copy.publish { progress in
       progress.phase = .copy
       progress.startedAt = now
       for destination in progress.destinations.indices { progress.destinations[destination].state = .running }
     }
+  }
+
+  /// Whether a flush of the destination's handle failed since its first write, another copy's included.
+  func missedFlush(_ destination: Int) -> Bool {
+    request.destinations[destination].device.flushFailures != flushFailures[destination]
   }
 
   /// Takes down the failure of one destination: the others go on without it.

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Synchronization
 internal import URing
 
@@ -32,6 +33,7 @@ extension Engine where Driver: ~Copyable {
   mutating func flushed(_ index: Int, _ destination: Int, _ result: Int32) {
     guard let task = tasks[index] else { preconditionFailure("a flush without its copy") }
     task.flushesInFlight -= 1
+    let result = result == 0 && task.missedFlush(destination) ? EIO : result
     if result == 0 {
       task.flushed |= 1 << UInt64(destination)
       task.copy.publish { $0.destinations[destination].bytesDurable = $0.destinations[destination].bytesDone }

@@ -26,9 +26,14 @@ extension Engine where Driver: ~Copyable {
     // Writes may fill up a logical block, which can be larger than a page.
     let widest = task.request.destinations.indices.reduce(piece) { max($0, task.writeCount($1, offset: task.next, count: piece)) }
     guard let run = pool.take((widest + PagePool.pageBytes - 1) / PagePool.pageBytes) else { return false }
+    let count = run.bytes >= widest ? piece : task.plan.part(of: piece, in: run)
+    guard count > 0 else {
+      pool.giveBack(run)
+      return false
+    }
     notePages()
     if task.next == 0 { task.begin() }
-    let subJob = SubJob(task: task.copy.task.load(ordering: .relaxed), offset: task.next, count: min(piece, run.bytes), run: run)
+    let subJob = SubJob(task: task.copy.task.load(ordering: .relaxed), offset: task.next, count: count, run: run)
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
     reservedTransfers += transfers
@@ -60,22 +65,41 @@ extension Engine where Driver: ~Copyable {
       token: TransferToken(destination: destination, subJob: index, progress: progress).bits)
   }
 
-  /// Takes a completion; a short transfer goes on where it stopped, from here.
+  /// A file that always says EAGAIN would keep the thread busy for ever.
+  private static var mostTries: Int { 64 }
+
+  /// Takes a completion; a transfer that was short, or is to be tried again, goes on where it stopped.
   mutating func complete(_ completion: Completion) {
     let token = TransferToken(bits: completion.token)
-    let isAgain = completion.result == Int64(-EINTR) || completion.result == Int64(-EAGAIN)
-    if let destination = token.destination {
-      if isAgain { return write(token.subJob, to: destination, from: token.progress) }
-      completeWrite(token, destination, completion.result)
-    } else {
-      if isAgain { return read(token.subJob, from: token.progress) }
-      completeRead(token, completion.result)
+    var result = completion.result
+    if result == Int64(-EINTR) || result == Int64(-EAGAIN), subJobs[token.subJob].triedAgain < Self.mostTries {
+      subJobs[token.subJob].triedAgain += 1
+      result = 0
+      if goOn(token) { return }
     }
+    if let destination = token.destination {
+      completeWrite(token, destination, result)
+    } else {
+      completeRead(token, result)
+    }
+  }
+
+  /// Submits the rest of a transfer, unless its copy is cancelled: then nothing starts any more.
+  private mutating func goOn(_ token: TransferToken) -> Bool {
+    guard let task = tasks[subJobs[token.subJob].task], !task.isCancelled else { return false }
+    if let destination = token.destination {
+      write(token.subJob, to: destination, from: token.progress)
+    } else {
+      read(token.subJob, from: token.progress)
+    }
+    return true
   }
 
   private mutating func completeRead(_ token: TransferToken, _ result: Int64) {
     let subJob = subJobs[token.subJob]
     guard let task = tasks[subJob.task] else { preconditionFailure("a sub-job without its copy") }
+    shared.bytesRead.wrappingAdd(UInt64(max(0, result)), ordering: .relaxed)
+    if task.isCancelled { return end(token.subJob) }
     // A read of nothing before the region's end: the source has shrunk, which no errno says.
     guard result > 0 else {
       task.failReading(
@@ -84,7 +108,6 @@ extension Engine where Driver: ~Copyable {
           offset: task.request.source.start + subJob.offset + UInt64(token.progress), length: UInt64(subJob.count - token.progress)))
       return end(token.subJob)
     }
-    shared.bytesRead.wrappingAdd(UInt64(result), ordering: .relaxed)
     let progress = token.progress + Int(result)
     if progress < subJob.count { return read(token.subJob, from: progress) }
     beginWrites(token.subJob, task)
@@ -105,7 +128,10 @@ extension Engine where Driver: ~Copyable {
     let subJob = subJobs[token.subJob]
     guard let task = tasks[subJob.task] else { preconditionFailure("a sub-job without its copy") }
     let count = task.writeCount(destination, offset: subJob.offset, count: subJob.count)
-    if result <= 0 {
+    let isRest = result >= 0 && token.progress + Int(result) < count
+    if isRest, task.isCancelled {
+      shared.bytesWritten.wrappingAdd(UInt64(result), ordering: .relaxed)
+    } else if result <= 0 {
       task.fail(
         destination,
         TransferError(

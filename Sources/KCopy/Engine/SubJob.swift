@@ -8,6 +8,8 @@ struct SubJob {
   var run = PageRun(first: 0, count: 0)
   /// Destinations that have not answered yet.
   var writesInFlight = 0
+  /// Transfers that the kernel asked to try again.
+  var triedAgain = 0
   /// Bit i: destination i has the piece.
   var written: UInt64 = 0
 }

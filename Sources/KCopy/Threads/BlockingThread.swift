@@ -10,11 +10,10 @@ public final class BlockingThread: Sendable {
   }
 
   private let queue = Locked(Queue())
-  private let pending: WakeUp
+  private let pending = Semaphore()
 
-  /// - Throws: `DeviceError` when the limit of threads or descriptors is reached.
+  /// - Throws: `DeviceError` when the limit of threads is reached.
   public init(_ name: String) throws(DeviceError) {
-    pending = try WakeUp(semaphore: true)
     let thread = try SystemThread(name) { [self] in run() }
     thread.detach()
   }

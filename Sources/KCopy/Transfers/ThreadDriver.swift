@@ -23,11 +23,11 @@ struct ThreadDriver: TransferDriver, ~Copyable {
     let memory: TransferMemory
     let state = Locked(State())
     /// Signalled once per request, and once per worker to end them.
-    let work: WakeUp
+    let work: Semaphore
     /// The mailbox's own wake-up: a completion and a command end the same wait.
     let wakeUp: WakeUp
 
-    init(memory: TransferMemory, work: WakeUp, wakeUp: WakeUp) {
+    init(memory: TransferMemory, work: Semaphore, wakeUp: WakeUp) {
       self.memory = memory
       self.work = work
       self.wakeUp = wakeUp
@@ -65,7 +65,7 @@ struct ThreadDriver: TransferDriver, ~Copyable {
   private static let threads = 8
 
   init(memory: TransferMemory, wakeUp: WakeUp) throws(DeviceError) {
-    let exchange = Exchange(memory: memory, work: try WakeUp(semaphore: true), wakeUp: wakeUp)
+    let exchange = Exchange(memory: memory, work: Semaphore(), wakeUp: wakeUp)
     var workers: [SystemThread] = []
     do throws(DeviceError) {
       for _ in 0..<Self.threads { workers.append(try SystemThread("kcopy-transfer") { exchange.serve() }) }
