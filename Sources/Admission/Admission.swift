@@ -100,14 +100,16 @@ public final class Admission: Sendable {
     return facts
   }
 
-  private func isOwn(_ descriptor: Int32, _ device: UInt64) -> Bool {
-    device == ownMount.withLock { $0 } || FileSystems.isOurs(descriptor, device)
+  /// A path in our own mount would wait for ourselves, and what is written into another mount of this program is a record.
+  private func refuseOwn(_ path: String, _ descriptor: Int32, _ device: UInt64) throws(Objection) {
+    if device == ownMount.withLock({ $0 }) { throw Objection(ELOOP, "\(path) is in this mount itself") }
+    if FileSystems.isOurs(descriptor, device) { throw Objection(ELOOP, "\(path) is in another mount of kcopyfs") }
   }
 
   /// Looks at what a path led to, before it is opened.
   private func examine(_ descriptor: Int32, _ path: String) throws(Objection) -> DeviceKey {
     let facts = try facts(of: descriptor, path)
-    if isOwn(descriptor, facts.device) { throw Objection(ELOOP, "\(path) is in a mount of kcopyfs itself") }
+    try refuseOwn(path, descriptor, facts.device)
     let isFile = kcs_is_regular_file(facts.mode) != 0
     guard isFile || kcs_is_block_device(facts.mode) != 0 else {
       throw Objection(EINVAL, "\(path) is neither a block device nor a regular file")
@@ -147,7 +149,7 @@ public final class Admission: Sendable {
     let place = try openPath(parent, follow: true)
     defer { _ = kcs_close(place) }
     let facts = try facts(of: place, parent)
-    if isOwn(place, facts.device) { throw Objection(ELOOP, "\(path) is in a mount of kcopyfs itself") }
+    try refuseOwn(path, place, facts.device)
     guard !FileSystems.isDevices(facts.device) else {
       throw Objection(ENOENT, "\(path) doesn't exist, and create=yes makes no files among devices")
     }

@@ -86,9 +86,9 @@ public struct Caller: Sendable, Equatable {
   /// caller doesn't see.
   public var objection: String? {
     if uid != geteuid() { return "only uid \(geteuid()), which the daemon runs as, is served" }
+    if namespaces != Self.own { return "the caller is in another mount or user namespace, or below another root" }
     // Opened as the daemon, whatever it names: so nobody may have fewer rights than the daemon.
     guard let own = Self.ownRights, rights.contain(own) else { return "the caller lacks capabilities or groups that the daemon has" }
-    if namespaces != Self.own { return "the caller is in another mount or user namespace, or below another root" }
     return nil
   }
 }

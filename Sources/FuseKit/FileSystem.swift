@@ -5,6 +5,8 @@
 /// - A reply is answered exactly once; one that is dropped answers EIO. A `succeed` whose answer no longer reaches
 ///   the kernel calls ``forget(_:lookups:)``, ``release(_:handle:)`` or ``releaseDirectory(_:handle:)`` before it
 ///   returns: no lock that these take may be held around it.
+/// - Lookups and listings are answered at once. libfuse 3.14 does not pass on that they may run in parallel, so the kernel
+///   lets one at a time into a directory, and no signal reaches those who queue behind it.
 /// - ENOSYS has a meaning of its own in FUSE, "never ask again, in the whole mount", and is no answer for one file.
 /// - Permissions are checked by the kernel (`default_permissions`), from the attributes.
 public protocol FileSystem: AnyObject, Sendable {

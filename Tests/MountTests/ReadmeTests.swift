@@ -8,7 +8,8 @@ import Testing
 struct ReadmeTests {
   private static let demonstration = "/var/tmp/kcopyfs-demo"
   private static let mount = demonstration + "/mnt"
-  private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+  /// The repository: this file is two folders below it.
+  private static let root = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }
 
   // MARK: Blocks
 
@@ -73,12 +74,14 @@ struct ReadmeTests {
     }
     let stop = try runScript("--stop").orThrow()
     #expect(stop.text == "run: nothing is left of the demonstration\n")
-    #expect(!Files.exists(Self.demonstration) && !(try isMounted(Self.mount)))
+    #expect(try !isMounted(Self.mount) && !Files.exists(Self.demonstration))
     try eventually("no loop device is left") { try !run("losetup", "--list", "--output", "BACK-FILE").text.contains(Self.demonstration) }
   }
 
   private func isMounted(_ path: String) throws -> Bool {
-    try Files.text("/proc/self/mounts").split(separator: "\n").contains { $0.contains(" \(path) fuse.kcopyfs ") }
+    // The table writes blanks in octal.
+    let field = path.replacing(" ", with: "\\040")
+    return try Files.text("/proc/self/mounts").split(separator: "\n").contains { $0.contains(" \(field) fuse.kcopyfs ") }
   }
 
   /// Runs the commands one after the other in one bash; what each of them printed on a terminal.
@@ -162,7 +165,7 @@ struct ReadmeTests {
   func mountPoint() throws {
     try requireRoot()
     try withWorkbench { bench in
-      let path = bench.disk + "/new/mnt"
+      let path = bench.disk + "/new/a place"
       bench.atEnd { if try isMounted(path) { try run("umount", path).orThrow() } }
       let start = try runScript(path, "-o", "state=none").orThrow()
       #expect(start.text.contains("mounted at \(path)") && start.text.contains("--stop \(path)"))
@@ -173,6 +176,7 @@ struct ReadmeTests {
 
       try runScript("--stop", path).orThrow()
       #expect(try !isMounted(path) && Files.names(in: path).isEmpty)
+      #expect(try runScript("--stop", path).orThrow().text == "run: no kcopyfs is mounted at \(path)\n")
     }
   }
 
