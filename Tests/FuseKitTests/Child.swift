@@ -48,7 +48,8 @@ final class Child {
   static func reading(_ path: String, times: Int = 1) throws -> Child {
     let script = """
       $SIG{USR1} = sub {}; open F, "<", $ARGV[0] or die;
-      for (1..$ARGV[1]) { print defined sysread(F, $b, 4096) ? $b : "errno " . ($!+0), "\\n" }
+      for (1..$ARGV[1]) { $out .= (defined sysread(F, $b, 4096) ? $b : "errno " . ($!+0)) . "\\n" }
+      $SIG{USR1} = "IGNORE"; print $out
       """
     return try Child(["/usr/bin/perl", "-e", script, path, String(times)])
   }

@@ -4,6 +4,10 @@ import Glibc
 import Locking
 import Testing
 
+/// One after the other: a child that is about to exec has copies of all descriptors, and so of mounts in other tests.
+@Suite(.serialized, .enabled(if: getuid() == 0), .timeLimit(.minutes(2)))
+struct MountedTests {}
+
 /// Waits until a condition holds.
 ///
 /// - Returns: false when it did not within `seconds`.
@@ -133,4 +137,10 @@ private final class BackgroundRun: Sendable {
   init(_ run: @escaping @Sendable () -> Void) {
     self.run = run
   }
+}
+
+final class Counter: Sendable {
+  private let count = Locked(0)
+  var value: Int { count.withLock { $0 } }
+  func increment() { count.withLock { $0 += 1 } }
 }
