@@ -4,10 +4,10 @@ public import KCopy
 internal import Locking
 internal import Synchronization
 
-/// Threads for opens, which may hang: each piece of work has a deadline, and a thread that is stuck is replaced.
+/// Threads for opens, which may hang: each piece of work has a deadline, and work that finds all threads busy gets one more.
 ///
 /// An `open(2)` on a hostile or dead file system cannot be ended by anybody (state D).  Who waits is answered at the
-/// deadline all the same; the thread leaves once its open returns.
+/// deadline all the same, and others don't wait behind it; threads that are too many leave when they have nothing to do.
 public final class AdmissionThreads: Sendable {
   /// One piece of work and its deadline.
   private final class Work: Sendable {
@@ -38,23 +38,23 @@ public final class AdmissionThreads: Sendable {
     var waiting: [Work] = []
     /// In the order of their deadlines, which is that of their coming.
     var watched: [Work] = []
-    var stuck = 0
-    /// Threads that took the place of stuck ones: so many are too many once those come back.
-    var added = 0
+    var threads = 0
+    var busy = 0
   }
 
   private let state = Locked(State())
   private let work = Semaphore()
   private let watch = Semaphore()
   private let seconds: UInt64
-  private static let threads = 4
-  private static let mostStuck = 64
+  /// Threads that stay, and threads that there may be while opens hang.
+  private static let fewest = 4
+  private static let most = 68
 
   /// - Parameter seconds: the deadline of each piece of work, counted from when it was given.
   /// - Throws: `DeviceError` at the limit of threads.
   public init(seconds: UInt64 = 5) throws(DeviceError) {
     self.seconds = seconds
-    for _ in 0..<Self.threads { try addThread() }
+    for _ in 0..<Self.fewest { try addThread() }
     try SystemThread("kcopy-watch") { [self] in watchDeadlines() }.detach()
   }
 
@@ -65,36 +65,56 @@ public final class AdmissionThreads: Sendable {
   ///   - late: called once if the deadline passes first.
   public func perform(_ body: @escaping @Sendable () -> Void, late: @escaping @Sendable () -> Void) {
     let item = Work(deadline: kcs_monotonic() + seconds * 1_000_000_000, body: body, late: late)
-    state.withLock { state in
+    let wantsThread = state.withLock { state in
       state.waiting.append(item)
       state.watched.append(item)
+      return state.waiting.count > state.threads - state.busy && state.threads < Self.most
     }
+    // Without one more thread the others carry on, and this work waits for them, until its deadline.
+    if wantsThread { try? addThread() }
     work.signal()
     watch.signal()
   }
 
   private func addThread() throws(DeviceError) {
-    try SystemThread("kcopy-admit") { [self] in serve() }.detach()
+    state.withLock { $0.threads += 1 }
+    do throws(DeviceError) {
+      try SystemThread("kcopy-admit") { [self] in serve() }.detach()
+    } catch {
+      state.withLock { $0.threads -= 1 }
+      throw error
+    }
   }
 
   private func serve() {
     while true {
       work.wait()
-      guard let item = state.withLock({ $0.waiting.isEmpty ? nil : $0.waiting.removeFirst() }),
-        item.advance(from: .waiting, to: .running)
-      else { continue }
-      item.body()
-      if !item.advance(from: .running, to: .done), leavesAfterStuck() { return }
+      // A signal whose work was late leaves nothing to take.
+      guard let item = take() else { continue }
+      if item.advance(from: .waiting, to: .running) {
+        item.body()
+        // It may be late by now; then nobody asks any more.
+        _ = item.advance(from: .running, to: .done)
+      }
+      guard stays() else { return }
     }
   }
 
-  /// Whether another thread has taken the place of one that was stuck; where none could be made, this one is needed again.
-  private func leavesAfterStuck() -> Bool {
+  private func take() -> Work? {
     state.withLock { state in
-      state.stuck -= 1
-      guard state.added > 0 else { return false }
-      state.added -= 1
-      return true
+      guard !state.waiting.isEmpty else { return nil }
+      state.busy += 1
+      return state.waiting.removeFirst()
+    }
+  }
+
+  /// A thread that has done its work, whether it is one of those that stay.
+  private func stays() -> Bool {
+    state.withLock { state in
+      state.busy -= 1
+      guard state.waiting.isEmpty, state.threads - state.busy > Self.fewest else { return true }
+      state.threads -= 1
+      return false
     }
   }
 
@@ -118,15 +138,11 @@ public final class AdmissionThreads: Sendable {
   }
 
   private func expire(_ item: Work) {
-    if item.advance(from: .waiting, to: .late) { return item.late() }
-    guard item.advance(from: .running, to: .stuck) else { return }
-    item.late()
-    let stuck = state.withLock { state in
-      state.stuck += 1
-      return state.stuck
+    if item.advance(from: .waiting, to: .late) {
+      state.withLock { $0.waiting.removeAll { $0 === item } }
+      item.late()
+    } else if item.advance(from: .running, to: .stuck) {
+      item.late()
     }
-    // Without a new thread the others carry on, and later work is late sooner.
-    guard stuck <= Self.mostStuck, (try? addThread()) != nil else { return }
-    state.withLock { $0.added += 1 }
   }
 }

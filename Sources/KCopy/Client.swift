@@ -19,7 +19,7 @@ public final class Client: Sendable {
   public struct Configuration: Sendable {
     /// 4096-byte pages set aside for the copies of the client.
     public var pages = 4096
-    /// The largest single transfer, in bytes; a multiple of 4096.
+    /// The largest single transfer, in bytes; a multiple of 4096, at most 1 GiB.
     public var subjob = 1 << 20
     /// Sub-jobs of one copy in flight at once.
     public var slots = 8
@@ -39,10 +39,12 @@ public final class Client: Sendable {
   /// - Throws: `DeviceError`: EINVAL for pages that don't hold one sub-job, ENOMEM when they cannot be had, EAGAIN at the
   ///   limit of threads; with `transport` set to `.ring`, io_uring's own errno.
   public init(_ configuration: Configuration = Configuration()) throws(DeviceError) {
-    guard configuration.subjob > 0, configuration.subjob % PagePool.pageBytes == 0, configuration.slots > 0,
+    guard (1...1 << 30).contains(configuration.subjob), configuration.subjob % PagePool.pageBytes == 0, configuration.slots > 0,
       configuration.pages >= configuration.subjob / PagePool.pageBytes
     else { throw DeviceError(errno: EINVAL, call: "pages for a client") }
-    guard let memory = TransferMemory(bytes: configuration.pages * PagePool.pageBytes) else {
+    guard configuration.pages <= Int.max / PagePool.pageBytes,
+      let memory = TransferMemory(bytes: configuration.pages * PagePool.pageBytes)
+    else {
       throw DeviceError(errno: ENOMEM, call: "pages for a client")
     }
     self.configuration = configuration

@@ -64,6 +64,10 @@ struct ReadmeTests {
   /// The demonstration for a test; gone at its end, whatever happened.
   private func withDemonstration(_ body: (Outcome) throws -> Void) throws {
     try requireRoot()
+    // There is one demonstration on a machine: tests of another process wait for their turn.
+    let lock = open(Self.root + "/mount-scripts/run", O_RDONLY | O_CLOEXEC)
+    defer { close(lock) }
+    try eventually(within: .seconds(300), "nobody else tests the demonstration") { flock(lock, LOCK_EX | LOCK_NB) == 0 }
     if Files.exists(Self.demonstration) { throw Missing("\(Self.demonstration) stands already: mount-scripts/run --stop") }
     do {
       try body(try runScript().orThrow())

@@ -1,0 +1,64 @@
+import Testing
+
+@testable import JobFS
+
+@Suite("Numbers of nodes")
+struct NodeTests {
+  static let files: [JobFile] =
+    [.directory, .spec, .status, .statusJSON, .state, .progress, .readError, .writeErrors, .wait, .result, .ctl, .destinations]
+    + (0..<64).flatMap { [.destination($0), .destinationStatus($0)] }
+
+  static let roots: [Node] = [.root, .readme, .version, .list, .errors, .jobs]
+
+  /// Numbers of jobs, small ones and those of a mount that was never taken away.
+  static let ids: [UInt64] = [1, 2, 4095, 4096, 1 << 32, 1 << 49]
+
+  @Test("Every node has a number of its own that leads back to it")
+  func roundTrip() {
+    var seen: [UInt64: Node] = [:]
+    let numbered: [Node] = Self.ids.flatMap { id in Self.files.map { Node.job(id, $0) } }
+    let counted: [Node] = [1, 2, 1 << 32, (1 << 62) - 1].flatMap { [Node.submit($0), .placeholder($0)] }
+    for node in Self.roots + numbered + counted {
+      #expect(Node(node.number) == node)
+      #expect(seen.updateValue(node, forKey: node.number) == nil, "\(node) has the number of another")
+    }
+  }
+
+  @Test("The root has number 1, as FUSE wants it, and no number of a file at the root is one of a job")
+  func fixed() {
+    #expect(Node.root.number == 1)
+    for node in Self.roots { #expect(node.number < Node.submitInode) }
+    #expect(Node.job(1, .directory).number == 4096)
+  }
+
+  @Test("A number that no node has leads nowhere")
+  func unknown() {
+    for number: UInt64 in [0, 7, 15, 16, 4095, 4096 + 12, 4096 + 0xff, 4096 + 0x100 + 128, 4096 + 4095] {
+      #expect(Node(number) == nil, "\(number)")
+    }
+  }
+
+  @Test("Every node leads up to the root by way of directories")
+  func parents() {
+    for node in Self.roots + Self.files.map({ Node.job(7, $0) }) + [.submit(1), .placeholder(1)] {
+      var (above, steps) = (node.parent, 1)
+      while above != .root, steps < 10 {
+        if case .job(_, let file) = above { #expect(file.isDirectory) }
+        (above, steps) = (above.parent, steps + 1)
+      }
+      #expect(above == .root && steps <= 5, "\(node)")
+    }
+    #expect(Node.job(7, .destinationStatus(3)).parent == .job(7, .destination(3)))
+    #expect(Node.job(7, .directory).parent == .jobs && Node.jobs.parent == .root && Node.placeholder(1).parent == .jobs)
+  }
+
+  @Test("The directory of a job lists each of its files once, under the contract's names")
+  func entries() {
+    #expect(
+      JobFile.entries.map(\.name) == [
+        "spec", "status", "status.json", "state", "progress", "read_err", "write_err", "wait", "result", "ctl", "dest",
+      ])
+    #expect(Set(JobFile.entries.map(\.file)).count == JobFile.entries.count)
+    #expect(Self.files.filter(\.isDirectory).count == 2 + 64)
+  }
+}

@@ -1,0 +1,58 @@
+import FaultKit
+import Glibc
+import Journal
+import Testing
+
+/// The error of a journal that can't be opened, or `nil` when it could.
+func refusal(of directory: String) -> JournalError? {
+  do throws(JournalError) {
+    _ = try Journal(directory: directory)
+    return nil
+  } catch {
+    return error
+  }
+}
+
+/// Opens a journal that was open before in this process: a child that another test is starting may hold a copy of its lock until its exec.
+func reopened(_ directory: String) throws -> Journal {
+  var journal: Journal?
+  try eventually("the lock of \(directory) is free") {
+    do throws(JournalError) {
+      journal = try Journal(directory: directory)
+      return true
+    } catch {
+      if error.text.contains("another kcopyfs") { return false }
+      throw error
+    }
+  }
+  return try #require(journal)
+}
+
+/// The next numbers of a journal.
+func numbers(_ count: Int, of journal: Journal) throws -> [UInt64] {
+  try (0..<count).map { _ in try journal.nextNumber() }
+}
+
+/// Runs SQL on a database with Python's sqlite3, a program that knows nothing of ours.
+///
+/// - Returns: what its queries gave, a row per line.
+@discardableResult
+func sql(_ statements: String..., on database: String) throws -> String {
+  let script = """
+    import sqlite3, sys
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+    for statement in sys.argv[2:]:
+        for row in connection.execute(statement):
+            print(*row)
+    """
+  return try pythonCommand(script, [database] + statements).run().orThrow().line
+}
+
+/// Takes all room of a file system, to the last byte.
+func fill(_ directory: String) throws {
+  let file = try OpenFile(directory + "/filler", O_WRONLY | O_CREAT)
+  for size in [4096, 1] {
+    _ = try errnoName { while true { try file.writeAll([UInt8](repeating: 1, count: size)) } }
+  }
+  try file.close()
+}
