@@ -37,7 +37,12 @@ public struct Mount: Resource {
   }
 
   public func release() throws {
-    let outcome = try run("umount", path)
+    // A process that another test starts holds all of our files until its exec.
+    var outcome = try run("umount", path)
+    for _ in 0..<20 where !outcome.succeeded {
+      pause(.milliseconds(50))
+      outcome = try run("umount", path)
+    }
     if outcome.succeeded { return }
     // Whatever holds it, nothing may be left behind; and it's an error all the same.
     try run("umount", "-l", path).orThrow()

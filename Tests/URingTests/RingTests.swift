@@ -47,7 +47,8 @@ struct RingTests {
     let read = Self.completions(64, of: &ring)
     #expect(read == Dictionary(uniqueKeysWithValues: (0..<64).map { (UInt64($0) << 32, Int32(Self.page - $0)) }))
     for index in 0..<64 {
-      ring.write(destination.descriptor, at: UInt64(index * Self.page), from: index * Self.page, count: Self.page - index, userData: UInt64(index))
+      let place = index * Self.page
+      ring.write(destination.descriptor, at: UInt64(place), from: place, count: Self.page - index, userData: UInt64(index))
     }
     #expect(Self.completions(64, of: &ring).count == 64)
     let (original, found) = (ScratchFile.pattern(64 * Self.page, seed: 3), try destination.bytes(63 * Self.page + Self.page - 63))
@@ -88,12 +89,12 @@ struct RingTests {
       var list: [RingCompletion] = []
       ring.takeCompletions(into: &list)
       #expect(list.isEmpty, "nobody has signalled")
-      var thread: UInt64 = 0
-      let started = kcs_thread_start(&thread, { context in
+      let body: @convention(c) (UnsafeMutableRawPointer?) -> Void = { context in
         usleep(20_000)
         _ = kcs_eventfd_signal(Int32(Int(bitPattern: context)))
-      }, UnsafeMutableRawPointer(bitPattern: Int(event)))
-      try #require(started == 0)
+      }
+      var thread: UInt64 = 0
+      try #require(kcs_thread_start(&thread, body, UnsafeMutableRawPointer(bitPattern: Int(event))) == 0)
       #expect(Self.completions(1, of: &ring) == [round: 8])
       _ = kcs_thread_join(thread)
     }
