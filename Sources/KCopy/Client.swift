@@ -68,8 +68,9 @@ public final class Client: Sendable {
   ///   - destinations: 1 to 64 regions to write.
   ///   - notify: called exactly once, on the client's thread, when nothing of the copy is in flight any more.
   /// - Returns: a handle to follow and cancel the copy with; it need not be kept.
-  /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, or
-  ///   regions that overlap (where kcopyd would corrupt the data); ESHUTDOWN after `destroy`.
+  /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, a
+  ///   logical block larger than the client's memory, or regions that overlap (where kcopyd would corrupt the data);
+  ///   ESHUTDOWN after `destroy`.
   @discardableResult
   public func copy(
     from source: Region, to destinations: [Region], options: CopyOptions = CopyOptions(),
@@ -77,6 +78,10 @@ public final class Client: Sendable {
   ) throws(DeviceError) -> Copy {
     let request = CopyRequest(source: source, destinations: destinations, options: options, notify: notify)
     try request.check()
+    // A sub-job holds a whole block of every device; without the pages for one it would wait for ever.
+    guard request.largestBlock <= configuration.pages * PagePool.pageBytes else {
+      throw DeviceError(errno: EINVAL, call: "pages for a logical block")
+    }
     let copy = Copy(destinations: destinations.count, mailbox: mailbox)
     guard mailbox.post(.start(copy, request)) else { throw DeviceError(errno: ESHUTDOWN, call: "copy") }
     return copy

@@ -48,6 +48,11 @@ func sql(_ statements: String..., on database: String) throws -> String {
   return try pythonCommand(script, [database] + statements).run().orThrow().line
 }
 
+/// Gives back what `fill` took: by cutting the file, which doesn't wait for whoever may still have it open.
+func makeRoom(_ directory: String) throws {
+  try Files.write(directory + "/filler", [])
+}
+
 /// Takes all room of a file system, to the last byte.
 func fill(_ directory: String) throws {
   let file = try OpenFile(directory + "/filler", O_WRONLY | O_CREAT)

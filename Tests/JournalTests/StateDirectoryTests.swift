@@ -80,7 +80,7 @@ struct StateDirectoryTests {
       try fill(mount.path)
       let error = try #require(refusal(of: mount.path + "/state"))
       #expect(error.text == "\(mount.path)/state/journal.sqlite: database or disk is full")
-      try Files.unlink(mount.path + "/filler")
+      try makeRoom(mount.path)
       #expect(try reopened(mount.path + "/state").nextNumber() == 1)
     }
   }
@@ -98,7 +98,7 @@ struct StateDirectoryTests {
       }
       #expect(failure?.text == "\(mount.path)/state/journal.sqlite: database or disk is full")
       #expect(throws: JournalError.self) { try journal.nextNumber() }
-      try Files.unlink(mount.path + "/filler")
+      try makeRoom(mount.path)
       #expect(try journal.nextNumber() == last + 1)
     }
   }

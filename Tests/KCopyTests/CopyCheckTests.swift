@@ -90,6 +90,18 @@ struct CopyCheckTests {
     }
   }
 
+  @Test("A disk whose sectors are larger than the client's memory is EINVAL, not a copy that waits for ever", arguments: transports)
+  func sectorsLargerThanThePool(_ transport: Client.Transport) throws {
+    try withWorkbench { bench in
+      let source = try bench.openFile("source", Pattern.bytes(1 << 16, seed: 1), .reading)
+      let disk = try bench.open(bench.loop(size: 1 << 20, sectorSize: 1 << 16).path)
+      let (small, large) = (try bench.client(transport, pages: 15, subjob: 4096), try bench.client(transport, pages: 16, subjob: 4096))
+      let region = Region(disk, start: 0, count: 1 << 16)
+      #expect(try refusal { try small.copy(from: Region(source), to: [region]) { _ in } } == "EINVAL")
+      #expect(try copyAndWait(large, from: Region(source), to: [region]).isComplete)
+    }
+  }
+
   @Test("Regions overlap if and only if they share a byte of one device, by whatever name it was opened")
   func overlaps() throws {
     try withWorkbench { bench in

@@ -20,6 +20,9 @@ extension CopyRequest {
       }
     }
   }
+
+  /// The largest logical block of all devices, in bytes.
+  var largestBlock: Int { destinations.reduce(source.device.logicalBlock) { max($0, $1.device.logicalBlock) } }
 }
 
 extension Region {
