@@ -57,7 +57,10 @@ struct MountOptions: Equatable {
     case .standard:
       let name = Self.escaped(mountPoint)
       if geteuid() == 0 { return "/var/lib/kcopyfs/\(name)" }
-      if let state = unsafe getenv("XDG_STATE_HOME") { return unsafe "\(String(cString: state))/kcopyfs/\(name)" }
+      // The specification says to ignore a relative path, and an empty one with it.
+      if let state = unsafe getenv("XDG_STATE_HOME"), unsafe state.pointee == CChar(bitPattern: UInt8(ascii: "/")) {
+        return unsafe "\(String(cString: state))/kcopyfs/\(name)"
+      }
       guard let home = unsafe getenv("HOME") else {
         throw OptionError(description: "neither XDG_STATE_HOME nor HOME is set; say state=DIR")
       }
