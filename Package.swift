@@ -46,7 +46,7 @@ let package = Package(
 
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),
-    .testTarget(name: "KCopyTests", dependencies: ["KCopy", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "KCopyTests", dependencies: ["KCopy", "URing", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "AdmissionTests", dependencies: ["Admission", "KCopy", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit"], swiftSettings: house),
     .testTarget(
