@@ -1,4 +1,5 @@
 import CopyJobs
+import FaultKit
 import Testing
 
 @Suite("Records out of writes")

@@ -123,18 +123,3 @@ extension FaultDevice {
   /// How many requests of a kind have arrived.
   func count(_ kind: Kind) throws -> Int { try requests.count { $0.kind == kind } }
 }
-
-/// A generator whose sequence is the same in every run (SplitMix64), so that a seed that fails replays.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var word = state
-    word = (word ^ (word >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    word = (word ^ (word >> 27)) &* 0x94d0_49bb_1331_11eb
-    return word ^ (word >> 31)
-  }
-}

@@ -1,3 +1,4 @@
+import FaultKit
 import Testing
 
 @testable import KCopy
