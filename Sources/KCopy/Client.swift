@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Locking
 internal import Synchronization
 internal import URing
 
@@ -7,47 +8,19 @@ internal import URing
 /// A client is made with a number of pages, and its copies never use more at any time.  Its notifications are serial:
 /// they come one after the other on the client's thread, and have to return soon.
 public final class Client: Sendable {
-  /// What moves the bytes.
-  public enum Transport: String, Sendable {
-    /// io_uring, with registered memory.
-    case ring
-    /// `pread(2)` and `pwrite(2)` on a few threads, where io_uring is refused.
-    case threads
-  }
-
-  /// The shape of a client.
-  public struct Configuration: Sendable {
-    /// 4096-byte pages set aside for the copies of the client.
-    public var pages = 4096
-    /// The largest single transfer, in bytes; a multiple of 4096, at most 1 GiB.
-    public var subjob = 1 << 20
-    /// Sub-jobs of one copy in flight at once.
-    public var slots = 8
-    /// `nil`: io_uring if the kernel lets us, else threads.
-    public var transport: Transport?
-
-    public init() {}
-  }
-
   private let mailbox: Mailbox
   private let thread: SystemThread
   private let shared: ClientShared
-  public let configuration: Configuration
+  private let current: Locked<Configuration>
 
   /// Sets the pages aside and starts the client's thread.
   ///
   /// - Throws: `DeviceError`: EINVAL for pages that don't hold one sub-job, ENOMEM when they cannot be had, EAGAIN at the
   ///   limit of threads; with `transport` set to `.ring`, io_uring's own errno.
   public init(_ configuration: Configuration = Configuration()) throws(DeviceError) {
-    guard (1...1 << 30).contains(configuration.subjob), configuration.subjob % PagePool.pageBytes == 0, configuration.slots > 0,
-      configuration.pages >= configuration.subjob / PagePool.pageBytes
-    else { throw DeviceError(errno: EINVAL, call: "pages for a client") }
-    guard configuration.pages <= Int.max / PagePool.pageBytes,
-      let memory = TransferMemory(bytes: configuration.pages * PagePool.pageBytes)
-    else {
-      throw DeviceError(errno: ENOMEM, call: "pages for a client")
-    }
-    self.configuration = configuration
+    try configuration.check()
+    let memory = try Arena.memory(pages: configuration.pages)
+    current = Locked(configuration)
     let mailbox = try Mailbox()
     let shared = ClientShared(pages: configuration.pages)
     self.mailbox = mailbox
@@ -61,31 +34,100 @@ public final class Client: Sendable {
     }
   }
 
+  // MARK: Shape
+
+  /// The shape that the client has now.
+  public var configuration: Configuration { current.withLock { $0 } }
+
+  /// Changes the shape of the client while its copies run.
+  ///
+  /// More pages are there at once.  Of fewer, those in use are given back as their sub-jobs end; no sub-job starts
+  /// meanwhile that would go over the new number, and the memory is released with the last.
+  ///
+  /// - Parameter change: changes the shape that is handed to it; `transport` stays what it was.
+  /// - Throws: `DeviceError`, and then nothing has changed: EINVAL for pages that don't hold one sub-job and values out of
+  ///   range, ENOMEM when the pages cannot be had.
+  public func update(_ change: (inout Configuration) -> Void) throws(DeviceError) {
+    try current.withLock { (current) throws(DeviceError) in
+      var wanted = current
+      change(&wanted)
+      wanted.transport = current.transport
+      try wanted.check()
+      let memory = wanted.pages == current.pages ? nil : try Arena.memory(pages: wanted.pages)
+      mailbox.post(.reshape(wanted, memory))
+      current = wanted
+    }
+  }
+
+  // MARK: Copies
+
   /// Copies a region to one or more others, all of the same length, reading it once.
   ///
   /// - Parameters:
   ///   - source: the region to read.
   ///   - destinations: 1 to 64 regions to write.
+  ///   - options: how; see `CopyOptions`.
   ///   - notify: called exactly once, on the client's thread, when nothing of the copy is in flight any more.
-  /// - Returns: a handle to follow and cancel the copy with; it need not be kept.
+  /// - Returns: a handle to follow and change the copy with; it need not be kept.
   /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, a
-  ///   logical block larger than the client's memory, or regions that overlap (where kcopyd would corrupt the data);
-  ///   ESHUTDOWN after `destroy`.
+  ///   logical block larger than the client's memory, options out of range, or regions that overlap (where kcopyd would
+  ///   corrupt the data); ESHUTDOWN after `destroy`.
   @discardableResult
   public func copy(
     from source: Region, to destinations: [Region], options: CopyOptions = CopyOptions(),
     notify: @escaping @Sendable (Notification) -> Void
   ) throws(DeviceError) -> Copy {
-    let request = CopyRequest(source: source, destinations: destinations, options: options, notify: notify)
+    try start(CopyRequest(source: source, destinations: destinations, options: options, notify: notify))
+  }
+
+  /// Fills regions with zeroes, all of the same length: by the device's own command where it has one
+  /// (`REQ_OP_WRITE_ZEROES`, or `FALLOC_FL_ZERO_RANGE` on a file), else written.
+  ///
+  /// Parameters, result and errors are those of `copy`.
+  @discardableResult
+  public func zero(
+    _ regions: [Region], options: CopyOptions = CopyOptions(), notify: @escaping @Sendable (Notification) -> Void
+  ) throws(DeviceError) -> Copy {
+    try start(CopyRequest(source: nil, destinations: regions, options: options, notify: notify))
+  }
+
+  private func start(_ request: CopyRequest) throws(DeviceError) -> Copy {
     try request.check()
     // A sub-job holds a whole block of every device; without the pages for one it would wait for ever.
     guard request.largestBlock <= configuration.pages * PagePool.pageBytes else {
       throw DeviceError(errno: EINVAL, call: "pages for a logical block")
     }
-    let copy = Copy(destinations: destinations.count, mailbox: mailbox)
+    let copy = Copy(destinations: request.destinations.count, bytes: request.count, mailbox: mailbox)
     guard mailbox.post(.start(copy, request)) else { throw DeviceError(errno: ESHUTDOWN, call: "copy") }
     return copy
   }
+
+  // MARK: In order
+
+  /// Prepares a notification that is no copy's: `dm_kcopyd_prepare_callback`.
+  ///
+  /// Whoever finds that nothing needs to be copied, for the caller has the data already, still wants its notification to
+  /// come on the client's thread, one after the other with those of the copies.
+  ///
+  /// - Returns: what to `fire`, once, when the work is done.  The client isn't destroyed before that.
+  /// - Throws: `DeviceError` with ESHUTDOWN after `destroy`.
+  public func prepareNotification(_ notify: @escaping @Sendable (Notification) -> Void) throws(DeviceError) -> PreparedNotification {
+    let prepared = PreparedNotification(mailbox: mailbox, notify: notify)
+    guard mailbox.post(.prepare) else { throw DeviceError(errno: ESHUTDOWN, call: "prepareNotification") }
+    return prepared
+  }
+
+  /// Calls `done` on the client's thread when every copy that was given to the client before has been notified, and every
+  /// notification that was prepared before has been fired.
+  ///
+  /// Copies that are given later aren't held up by it.
+  ///
+  /// - Throws: `DeviceError` with ESHUTDOWN after `destroy`.
+  public func drain(_ done: @escaping @Sendable () -> Void) throws(DeviceError) {
+    guard mailbox.post(.drain(done)) else { throw DeviceError(errno: ESHUTDOWN, call: "drain") }
+  }
+
+  // MARK: Counts
 
   /// What moves the bytes of this client.
   public var transport: Transport { shared.transport }
@@ -99,7 +141,7 @@ public final class Client: Sendable {
   /// Bytes read from sources since the client was made.
   public var bytesRead: UInt64 { shared.bytesRead.load(ordering: .relaxed) }
 
-  /// Bytes written to destinations since the client was made.
+  /// Bytes written to destinations since the client was made, those that a device zeroed by itself included.
   public var bytesWritten: UInt64 { shared.bytesWritten.load(ordering: .relaxed) }
 
   /// Takes no more copies, waits until those it has are notified, and releases the memory.

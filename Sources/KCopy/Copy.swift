@@ -1,50 +1,92 @@
 internal import Locking
 internal import Synchronization
 
-/// A copy that was given to a client: its progress, and a way to end it.
+/// A copy that was given to a client: its progress, and what can be changed while it runs.
+///
+/// A copy that has ended already is left as it is by all of this.
 public final class Copy: Sendable {
+  /// What others see of it.
+  struct Published: Sendable {
+    var progress: CopyProgress
+    var maps: [RangeMap]
+  }
+
   private let mailbox: Mailbox
-  private let published: Locked<CopyProgress>
+  private let published: Locked<Published>
 
   /// Where the engine keeps it while it runs, else -1; the client's thread only.
   let task = Atomic(-1)
 
-  init(destinations: Int, mailbox: Mailbox) {
+  init(destinations: Int, bytes: UInt64, mailbox: Mailbox) {
     self.mailbox = mailbox
-    published = Locked(CopyProgress(destinations: Array(repeating: DestinationProgress(), count: destinations)))
+    published = Locked(
+      Published(
+        progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: destinations)),
+        maps: Array(repeating: RangeMap(count: bytes), count: destinations)))
   }
 
   /// A snapshot of the progress; it never waits for a device.
-  public var progress: CopyProgress { published.withLock { $0 } }
+  public var progress: CopyProgress { published.withLock { $0.progress } }
+
+  /// What has become of each byte on one destination, counted from 0; it never waits for a device.
+  public func map(of destination: Int) -> RangeMap { published.withLock { $0.maps[destination] } }
 
   /// Asks the copy to end: no transfer starts after it is taken, and the notification comes once none is in flight.
-  ///
-  /// A copy that has ended already is left as it is.
-  public func cancel() {
-    mailbox.post(.cancel(self))
+  public func cancel() { mailbox.post(.change(self, .cancel)) }
+
+  /// Starts nothing more until `resume`; what is in flight ends.
+  public func pause() { mailbox.post(.change(self, .pause)) }
+
+  /// Goes on; with `ErrorMode.pause`, beginning with what failed.
+  public func resume() { mailbox.post(.change(self, .resume)) }
+
+  /// Bytes of the region per second, at most; `nil`: as fast as the client lets it.
+  public func setRate(_ rate: UInt64?) { mailbox.post(.change(self, .rate(rate))) }
+
+  /// Whose turn comes first among the copies of a client: 0 (first) to 9; what is outside counts as the nearest of them.
+  public func setPriority(_ priority: Int) { mailbox.post(.change(self, .priority(min(max(priority, 0), 9)))) }
+
+  /// Changes what others see; the client's thread only.
+  func publish(_ change: (inout sending Published) -> Void) {
+    published.withLock { change(&$0) }
   }
 
-  /// Changes what `progress` shows; the client's thread only.
-  func publish(_ change: (inout sending CopyProgress) -> Void) {
-    published.withLock { change(&$0) }
+  func publish(_ change: (inout CopyProgress) -> Void) {
+    published.withLock { change(&$0.progress) }
+  }
+}
+
+/// A notification that was prepared, and waits for the work that somebody else does: see `Client.prepareNotification`.
+public final class PreparedNotification: Sendable {
+  private let mailbox: Mailbox
+  private let notify: @Sendable (Notification) -> Void
+  private let isFired = Atomic(false)
+
+  init(mailbox: Mailbox, notify: @escaping @Sendable (Notification) -> Void) {
+    self.mailbox = mailbox
+    self.notify = notify
+  }
+
+  /// Lets the notification come, on the client's thread, after those that are due already: `dm_kcopyd_do_callback`.
+  ///
+  /// Only the first call counts.  From any thread; it never waits.
+  public func fire(readError: Bool = false, writeErrors: UInt64 = 0) {
+    guard !isFired.exchange(true, ordering: .relaxed) else { return }
+    var progress = CopyProgress(destinations: [])
+    progress.readError = readError
+    progress.writeErrors = writeErrors
+    mailbox.post(.fire(Notification(wasCancelled: false, progress: progress), notify))
   }
 }
 
 /// What a copy was asked to do.
 struct CopyRequest: Sendable {
-  var source: Region
+  /// `nil`: zeroes.
+  var source: Region?
   var destinations: [Region]
   var options: CopyOptions
   var notify: @Sendable (Notification) -> Void
-}
 
-/// How a copy is done.
-public struct CopyOptions: Sendable {
-  /// Flush every destination before the notification.  Otherwise a copy that is complete may still be lost with the power.
-  public var flushes = true
-  /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
-  /// zeroes.  Otherwise such a region is refused.
-  public var fillsTailWithZeroes = false
-
-  public init() {}
+  /// The length of the regions, in bytes.
+  var count: UInt64 { source?.count ?? destinations.first?.count ?? 0 }
 }

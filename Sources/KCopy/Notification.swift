@@ -29,6 +29,14 @@ public enum DestinationState: String, Sendable {
   case queued, running, done, failed, cancelled
 }
 
+/// Why a copy starts nothing although it isn't at its end.
+public enum PauseReason: Sendable, Equatable {
+  /// `Copy.pause` was called.
+  case user
+  /// An error of a copy with `ErrorMode.pause`.
+  case error(TransferError)
+}
+
 /// One destination of a copy, as a snapshot or at its end.
 public struct DestinationProgress: Sendable, Equatable {
   public var state = DestinationState.queued
@@ -36,6 +44,8 @@ public struct DestinationProgress: Sendable, Equatable {
   public var bytesDone: UInt64 = 0
   /// Bytes of the region that are written and flushed.
   public var bytesDurable: UInt64 = 0
+  /// Bytes of the region whose read or write failed for good.
+  public var bytesFailed: UInt64 = 0
   /// The destination's own first error; `nil` also where it fails because the source did.
   public var error: TransferError?
 
@@ -51,6 +61,8 @@ public struct CopyProgress: Sendable, Equatable {
   }
 
   public var phase = Phase.none
+  /// Set while the copy is paused.
+  public var pause: PauseReason?
   /// When its first sub-job began, in nanoseconds since the epoch; 0 while it waits its turn.
   public var startedAt: UInt64 = 0
   /// Bytes that every live destination has.
@@ -75,10 +87,13 @@ public struct CopyProgress: Sendable, Equatable {
 public struct Notification: Sendable {
   public var wasCancelled: Bool
   public var progress: CopyProgress
+  /// What has become of each byte, per destination.
+  public var maps: [RangeMap]
 
-  public init(wasCancelled: Bool, progress: CopyProgress) {
+  public init(wasCancelled: Bool, progress: CopyProgress, maps: [RangeMap] = []) {
     self.wasCancelled = wasCancelled
     self.progress = progress
+    self.maps = maps
   }
 
   /// Whether every destination is complete.

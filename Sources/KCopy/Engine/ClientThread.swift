@@ -2,7 +2,8 @@ internal import URing
 
 /// What a client's thread does: makes its transport, for a ring belongs to the thread that made it, and serves.
 enum ClientThread {
-  static func run(_ configuration: Client.Configuration, memory: TransferMemory, mailbox: Mailbox, shared: ClientShared) {
+  static func run(_ configuration: Client.Configuration, memory arenas: [TransferMemory], mailbox: Mailbox, shared: ClientShared) {
+    let memory = arenas[0]
     do throws(DeviceError) {
       if configuration.transport != .threads {
         do throws(RingError) {

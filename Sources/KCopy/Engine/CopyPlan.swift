@@ -3,26 +3,26 @@ internal import Glibc
 extension CopyRequest {
   /// What the engine relies on; who broke it hears of it before anything is read.
   func check() throws(DeviceError) {
-    guard (1...64).contains(destinations.count), source.count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }
+    guard (1...64).contains(destinations.count), count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }
     // Before anything is added to a start: what overflows would end the program.
-    guard source.isAddressable, source.isWhole else {
+    guard source?.isAddressable != false, source?.isWhole != false else {
       throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")
     }
     for (index, region) in destinations.enumerated() {
-      guard region.count == source.count, region.isAddressable, region.device.access != .reading
+      guard region.count == count, region.isAddressable, region.device.access != .reading
       else { throw DeviceError(errno: EINVAL, call: "destination \(index)") }
       let block = UInt64(region.device.logicalBlock)
       guard region.start % block == 0, region.count % block == 0 || options.fillsTailWithZeroes else {
         throw DeviceError(errno: EINVAL, call: "destination \(index): not a multiple of the logical block")
       }
-      guard !region.overlaps(source), !destinations[..<index].contains(where: region.overlaps) else {
+      guard source.map(region.overlaps) != true, !destinations[..<index].contains(where: region.overlaps) else {
         throw DeviceError(errno: EINVAL, call: "destination \(index): regions overlap")
       }
     }
   }
 
   /// The largest logical block of all devices, in bytes.
-  var largestBlock: Int { destinations.reduce(source.device.logicalBlock) { max($0, $1.device.logicalBlock) } }
+  var largestBlock: Int { destinations.reduce(source?.device.logicalBlock ?? 1) { max($0, $1.device.logicalBlock) } }
 }
 
 extension Region {
@@ -51,8 +51,8 @@ struct CopyPlan {
   private static let page: UInt64 = 4096
 
   init(_ request: CopyRequest) {
-    count = request.source.count
-    let sides = request.destinations + [request.source]
+    count = request.count
+    let sides = request.destinations + [request.source].compactMap { $0 }
     let block = Self.block(of: sides)
     // Of the cuts that suit the block devices, the one that lets most sides be direct; among equals the first destination's.
     var best = (head: UInt64(0), direct: -1)

@@ -28,6 +28,8 @@ final class CopyTask {
     live = destinations == 64 ? .max : (1 << UInt64(destinations)) - 1
   }
 
+  var source: Region { request.source ?? request.destinations[0] }
+
   /// Whether no sub-job starts any more.
   var isStopped: Bool { isCancelled || hasReadError || live == 0 || next == plan.count }
 

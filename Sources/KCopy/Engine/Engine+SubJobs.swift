@@ -46,7 +46,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func read(_ index: Int, from progress: Int) {
     let subJob = subJobs[index]
     guard let task = tasks[subJob.task] else { preconditionFailure("a sub-job without its copy") }
-    let source = task.request.source
+    let source = task.source
     let position = source.start + subJob.offset + UInt64(progress)
     let count = subJob.count - progress
     driver.read(
@@ -105,7 +105,7 @@ extension Engine where Driver: ~Copyable {
       task.failReading(
         TransferError(
           errno: result == 0 ? EIO : Int32(-result), step: .read, destination: nil,
-          offset: task.request.source.start + subJob.offset + UInt64(token.progress), length: UInt64(subJob.count - token.progress)))
+          offset: task.source.start + subJob.offset + UInt64(token.progress), length: UInt64(subJob.count - token.progress)))
       return end(token.subJob)
     }
     let progress = token.progress + Int(result)

@@ -56,7 +56,7 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
       ended = []
       for task in batch {
         let progress = task.copy.progress
-        task.request.notify(Notification(wasCancelled: task.isCancelled, progress: progress))
+        task.request.notify(Notification(wasCancelled: task.isCancelled, progress: progress, maps: progress.destinations.indices.map(task.copy.map)))
       }
     }
   }
@@ -64,7 +64,10 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   private mutating func obey(_ command: Command) {
     switch command {
     case .start(let copy, let request): start(CopyTask(copy, request))
-    case .cancel(let copy): cancel(copy)
+    case .change(let copy, .cancel): cancel(copy)
+    case .fire(let notification, let notify): notify(notification)
+    case .drain(let done): done()
+    case .change, .reshape, .prepare: break
     case .flushed(let task, let destination, let result): flushed(task, destination, result)
     }
   }

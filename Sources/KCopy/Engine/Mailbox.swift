@@ -1,11 +1,25 @@
 internal import Locking
+internal import URing
 
 /// What others ask of a client's thread.
 enum Command: Sendable {
   case start(Copy, CopyRequest)
-  case cancel(Copy)
+  case change(Copy, CopyChange)
+  /// Another shape; with it the memory, when the number of pages changes.
+  case reshape(Client.Configuration, [TransferMemory]?)
+  /// A notification was prepared, and will be fired.
+  case prepare
+  case fire(Notification, @Sendable (Notification) -> Void)
+  case drain(@Sendable () -> Void)
   /// A flush of a destination came back: 0 or its errno.
   case flushed(task: Int, destination: Int, result: Int32)
+}
+
+/// What can be changed of a copy that runs.
+enum CopyChange: Sendable {
+  case cancel, pause, resume
+  case rate(UInt64?)
+  case priority(Int)
 }
 
 /// The only way into a client's thread: commands in order, and a wake-up for a thread that sleeps.

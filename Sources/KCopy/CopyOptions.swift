@@ -1,0 +1,40 @@
+/// How a copy is done.
+public struct CopyOptions: Sendable {
+  /// What an error does to the rest of the copy.
+  public enum ErrorMode: String, Sendable, CaseIterable {
+    /// A destination that fails is dropped and the others go on; a read error ends the copy.
+    case drop
+    /// Any error ends the copy: kcopyd without flags.
+    case stop
+    /// Sectors that can't be read are written as zeroes and listed in the maps, writes that fail are listed, and the copy
+    /// goes on: kcopyd's `DM_KCOPYD_IGNORE_ERROR`, by the sector.
+    case ignore
+    /// The copy pauses with the error as its reason; `Copy.resume` tries again what failed.
+    case pause
+  }
+
+  /// In which order a destination is written.
+  public enum Order: String, Sendable, CaseIterable {
+    /// As the reads come in.
+    case any
+    /// Ascending, a write submitted after the one before it completed: kcopyd's `DM_KCOPYD_WRITE_SEQ`.  A copy with a
+    /// zoned destination is always written so.
+    case sequential
+  }
+
+  /// Flush every destination before the notification.  Otherwise a copy that is complete may still be lost with the power.
+  public var flushes = true
+  /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
+  /// zeroes.  Otherwise such a region is refused.
+  public var fillsTailWithZeroes = false
+  public var errors = ErrorMode.drop
+  public var order = Order.any
+  /// How many times a transfer that failed is tried again before it counts as failed.
+  public var retries = 0
+  /// Bytes of the region per second, at most; `nil`: as fast as it goes.
+  public var rate: UInt64?
+  /// Whose turn comes first among the copies of a client: 0 (first) to 9.
+  public var priority = 5
+
+  public init() {}
+}
