@@ -19,7 +19,7 @@ public final class Client: Sendable {
   ///   limit of threads; with `transport` set to `.ring`, io_uring's own errno.
   public init(_ configuration: Configuration = Configuration()) throws(DeviceError) {
     try configuration.check()
-    let memory = try Arena.memory(pages: configuration.pages)
+    let memory = try Arenas.memories(pages: configuration.pages)
     current = Locked(configuration)
     let mailbox = try Mailbox()
     let shared = ClientShared(pages: configuration.pages)
@@ -53,7 +53,7 @@ public final class Client: Sendable {
       change(&wanted)
       wanted.transport = current.transport
       try wanted.check()
-      let memory = wanted.pages == current.pages ? nil : try Arena.memory(pages: wanted.pages)
+      let memory = wanted.pages == current.pages ? nil : try Arenas.memories(pages: wanted.pages)
       mailbox.post(.reshape(wanted, memory))
       current = wanted
     }
@@ -113,7 +113,7 @@ public final class Client: Sendable {
   /// - Throws: `DeviceError` with ESHUTDOWN after `destroy`.
   public func prepareNotification(_ notify: @escaping @Sendable (Notification) -> Void) throws(DeviceError) -> PreparedNotification {
     let prepared = PreparedNotification(mailbox: mailbox, notify: notify)
-    guard mailbox.post(.prepare) else { throw DeviceError(errno: ESHUTDOWN, call: "prepareNotification") }
+    guard mailbox.post(.prepare(prepared)) else { throw DeviceError(errno: ESHUTDOWN, call: "prepareNotification") }
     return prepared
   }
 

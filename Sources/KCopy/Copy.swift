@@ -47,20 +47,19 @@ public final class Copy: Sendable {
   public func setPriority(_ priority: Int) { mailbox.post(.change(self, .priority(min(max(priority, 0), 9)))) }
 
   /// Changes what others see; the client's thread only.
-  func publish(_ change: (inout sending Published) -> Void) {
+  func publish<R>(_ change: (inout sending Published) -> R) -> R where R: Sendable {
     published.withLock { change(&$0) }
   }
 
-  func publish(_ change: (inout CopyProgress) -> Void) {
-    published.withLock { change(&$0.progress) }
-  }
 }
 
 /// A notification that was prepared, and waits for the work that somebody else does: see `Client.prepareNotification`.
 public final class PreparedNotification: Sendable {
   private let mailbox: Mailbox
-  private let notify: @Sendable (Notification) -> Void
   private let isFired = Atomic(false)
+  let notify: @Sendable (Notification) -> Void
+  /// Its turn among what the client was given; the client's thread only.
+  let serial = Atomic<UInt64>(0)
 
   init(mailbox: Mailbox, notify: @escaping @Sendable (Notification) -> Void) {
     self.mailbox = mailbox
@@ -75,7 +74,7 @@ public final class PreparedNotification: Sendable {
     var progress = CopyProgress(destinations: [])
     progress.readError = readError
     progress.writeErrors = writeErrors
-    mailbox.post(.fire(Notification(wasCancelled: false, progress: progress), notify))
+    mailbox.post(.fire(self, Notification(wasCancelled: false, progress: progress)))
   }
 }
 

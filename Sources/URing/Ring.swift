@@ -24,7 +24,9 @@ public struct RingCompletion: Sendable {
 /// keeps fewer of them in flight than `completionEntries`, so that the completion queue never overflows.
 public struct Ring: ~Copyable {
   private let ring: UnsafeMutablePointer<io_uring>
-  private var memory: TransferMemory?
+  /// The memories of transfers, by the number that they were attached as; those registered with the kernel have a buffer
+  /// of the same number.
+  private var memories: [(memory: TransferMemory, isRegistered: Bool)?] = []
   private let wakeCounter: UnsafeMutablePointer<UInt64>
 
   /// How many requests may be in flight at once.
@@ -65,28 +67,44 @@ public struct Ring: ~Copyable {
     wakeCounter.deallocate()
   }
 
-  /// Registers the memory of all transfers, so that the kernel need not look up its pages for each.
+  /// The memories that can be registered at once; more of them work as well, unregistered.
+  private static var tableEntries: Int { 256 }
+  private var hasTable: Bool?
+
+  /// Makes a memory that transfers may use, under a number; registered, so that the kernel need not look up its pages for
+  /// each transfer, unless the limit of locked memory forbids.
   ///
-  /// Only this memory can be transferred; it is kept until the ring goes.
-  ///
-  /// - Throws: `RingError` with ENOMEM where the limit of locked memory is lower; transfers then work, unregistered.
-  public mutating func register(_ memory: TransferMemory) throws(RingError) {
-    self.memory = memory
-    // A registered buffer holds 1 GiB at most: more memory is several buffers.
-    var vectors: [iovec] = []
-    var offset = 0
-    while offset < memory.bytes {
-      let count = min(memory.bytes - offset, Self.bufferLimit)
-      vectors.append(iovec(iov_base: memory.address(of: offset, count: count), iov_len: count))
-      offset += count
-    }
-    let result = io_uring_register_buffers(ring, vectors, UInt32(vectors.count))
-    guard result >= 0 else { throw RingError(errno: -result, call: "register buffers") }
-    isRegistered = true
+  /// - Parameter memory: at most 1 GiB of it, which is what a registered buffer holds.
+  public mutating func attach(_ memory: TransferMemory, as number: Int) {
+    while memories.count <= number { memories.append(nil) }
+    if hasTable == nil { hasTable = io_uring_register_buffers_sparse(ring, UInt32(Self.tableEntries)) == 0 }
+    let isRegistered = hasTable == true && number < Self.tableEntries && setBuffer(number, memory)
+    memories[number] = (memory, isRegistered)
   }
 
-  private var isRegistered = false
-  private static var bufferLimit: Int { 1 << 30 }
+  /// Lets go of a memory that no transfer uses any more.
+  public mutating func detach(_ number: Int) {
+    if memories[number]?.isRegistered == true { _ = setBuffer(number, nil) }
+    memories[number] = nil
+  }
+
+  /// Whether transfers of a memory are spared the look at its pages.
+  public func isRegistered(_ number: Int) -> Bool { number < memories.count && memories[number]?.isRegistered == true }
+
+  private func setBuffer(_ number: Int, _ memory: TransferMemory?) -> Bool {
+    var vector = iovec()
+    if let memory { vector = iovec(iov_base: memory.address(of: 0, count: memory.bytes), iov_len: memory.bytes) }
+    var tag: UInt64 = 0
+    return io_uring_register_buffers_update_tag(ring, UInt32(number), &vector, &tag, 1) == 1
+  }
+
+  /// Lets as many requests as wanted block at once in the kernel's own threads, which serve what cannot be done without
+  /// waiting, a write into a hole of a file say: by default a few that hang stop all others.
+  public mutating func allowBlockedRequests(_ count: UInt32) {
+    var limits: [UInt32] = [count, 0]
+    // A kernel that doesn't know it keeps its own limit.
+    _ = io_uring_register_iowq_max_workers(ring, &limits)
+  }
 
   /// The next free entry; hands the prepared ones to the kernel when there is none.
   private mutating func entry() -> UnsafeMutablePointer<io_uring_sqe> {
@@ -96,36 +114,34 @@ public struct Ring: ~Copyable {
     }
   }
 
-  /// Prepares a read of `count` bytes at `position` of a file into the memory at `offset`.
-  public mutating func read(_ descriptor: Int32, at position: UInt64, into offset: Int, count: Int, userData: UInt64) {
-    guard let memory else { preconditionFailure("a ring without memory") }
-    let address = memory.address(of: offset, count: count)
+  /// Prepares a read of `count` bytes at `position` of a file into an attached memory at `offset`.
+  public mutating func read(
+    _ descriptor: Int32, at position: UInt64, into number: Int, offset: Int, count: Int, userData: UInt64
+  ) {
+    guard let memory = memories[number] else { preconditionFailure("a transfer without memory") }
+    let address = memory.memory.address(of: offset, count: count)
     let entry = entry()
-    if isRegistered, let buffer = Self.buffer(of: offset, count: count) {
-      io_uring_prep_read_fixed(entry, descriptor, address, UInt32(count), position, buffer)
+    if memory.isRegistered {
+      io_uring_prep_read_fixed(entry, descriptor, address, UInt32(count), position, Int32(number))
     } else {
       io_uring_prep_read(entry, descriptor, address, UInt32(count), position)
     }
     io_uring_sqe_set_data64(entry, userData)
   }
 
-  /// Prepares a write of `count` bytes of the memory at `offset` to `position` of a file.
-  public mutating func write(_ descriptor: Int32, at position: UInt64, from offset: Int, count: Int, userData: UInt64) {
-    guard let memory else { preconditionFailure("a ring without memory") }
-    let address = memory.address(of: offset, count: count)
+  /// Prepares a write of `count` bytes of an attached memory at `offset` to `position` of a file.
+  public mutating func write(
+    _ descriptor: Int32, at position: UInt64, from number: Int, offset: Int, count: Int, userData: UInt64
+  ) {
+    guard let memory = memories[number] else { preconditionFailure("a transfer without memory") }
+    let address = memory.memory.address(of: offset, count: count)
     let entry = entry()
-    if isRegistered, let buffer = Self.buffer(of: offset, count: count) {
-      io_uring_prep_write_fixed(entry, descriptor, address, UInt32(count), position, buffer)
+    if memory.isRegistered {
+      io_uring_prep_write_fixed(entry, descriptor, address, UInt32(count), position, Int32(number))
     } else {
       io_uring_prep_write(entry, descriptor, address, UInt32(count), position)
     }
     io_uring_sqe_set_data64(entry, userData)
-  }
-
-  /// The registered buffer that holds a part of the memory; none when the part lies across two of them.
-  private static func buffer(of offset: Int, count: Int) -> Int32? {
-    let first = offset / bufferLimit
-    return (offset + count - 1) / bufferLimit == first ? Int32(first) : nil
   }
 
   /// Prepares to be woken: completes once the event descriptor is signalled.
@@ -141,18 +157,28 @@ public struct Ring: ~Copyable {
   }
 
   /// Hands the prepared requests to the kernel and waits until at least one request has completed.
-  public mutating func submitAndWait() {
-    enter { io_uring_submit_and_wait($0, 1) }
+  ///
+  /// - Parameter nanoseconds: how long at most; `nil`: without end.
+  public mutating func submitAndWait(atMost nanoseconds: UInt64? = nil) {
+    guard let nanoseconds else { return enter { io_uring_submit_and_wait($0, 1) } }
+    var timeout = __kernel_timespec()
+    timeout.tv_sec = Int64(nanoseconds / 1_000_000_000)
+    timeout.tv_nsec = Int64(nanoseconds % 1_000_000_000)
+    enter {
+      var completion: UnsafeMutablePointer<io_uring_cqe>?
+      return io_uring_submit_and_wait_timeout($0, &completion, 1, &timeout, nil)
+    }
   }
 
-  /// Three different cases beside success:
+  /// Four different cases beside success:
   /// 1. a signal, or the kernel short of memory for a moment: what was not taken is still prepared, try again;
   /// 2. the completion queue is full: return, so that the caller takes completions, which makes room;
-  /// 3. any other errno is a request that this file made wrongly, and nothing after it could be trusted.
+  /// 3. the time is over;
+  /// 4. any other errno is a request that this file made wrongly, and nothing after it could be trusted.
   private func enter(_ call: (UnsafeMutablePointer<io_uring>) -> Int32) {
     while true {
       let result = call(ring)
-      if result >= 0 || result == -EBUSY { return }
+      if result >= 0 || result == -EBUSY || result == -ETIME { return }
       guard result == -EINTR || result == -EAGAIN || result == -ENOMEM else {
         fatalError("io_uring_enter: \(String(cString: kcs_errno_name(-result)))")
       }

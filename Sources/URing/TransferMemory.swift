@@ -28,9 +28,14 @@ internal import CSystemShims
     return base + offset
   }
 
+  /// Gives a part to a body as it is.
+  func withBytes<R>(_ offset: Int, count: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+    try body(UnsafeMutableRawBufferPointer(start: address(of: offset, count: count), count: count))
+  }
+
   /// Fills a part with zeroes.
   public func zero(_ offset: Int, count: Int) {
-    address(of: offset, count: count).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+    withBytes(offset, count: count) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) }
   }
 
   /// Reads into a part from a file, as `pread(2)` does.

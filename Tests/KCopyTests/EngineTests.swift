@@ -1,3 +1,4 @@
+import CSystemShims
 import FaultKit
 import Glibc
 import Locking
@@ -35,14 +36,14 @@ struct EngineTests {
   struct FickleDriver: TransferDriver, ~Copyable {
     struct Transfer {
       var isRead: Bool
-      var descriptor: Int32
+      var device: Device
       var position: UInt64
       var offset: Int
       var count: Int
       var token: UInt64
     }
 
-    let memory: TransferMemory
+    var memory: TransferMemory?
     let wakeUp: WakeUp
     let journal: Journal
     let faults: Faults
@@ -50,12 +51,16 @@ struct EngineTests {
     var random: SeededGenerator
     var pending: [Transfer] = []
 
-    mutating func read(_ descriptor: Int32, at position: UInt64, into offset: Int, count: Int, token: UInt64) {
-      take(Transfer(isRead: true, descriptor: descriptor, position: position, offset: offset, count: count, token: token))
+    var now: UInt64 { kcs_monotonic() }
+    mutating func attach(_ memory: TransferMemory, as arena: Int) { self.memory = memory }
+    mutating func detach(_ arena: Int) { memory = nil }
+
+    mutating func read(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+      take(Transfer(isRead: true, device: device, position: position, offset: place.offset, count: count, token: token))
     }
 
-    mutating func write(_ descriptor: Int32, at position: UInt64, from offset: Int, count: Int, token: UInt64) {
-      take(Transfer(isRead: false, descriptor: descriptor, position: position, offset: offset, count: count, token: token))
+    mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
+      take(Transfer(isRead: false, device: device, position: position, offset: place.offset, count: count, token: token))
     }
 
     private mutating func take(_ transfer: Transfer) {
@@ -69,9 +74,9 @@ struct EngineTests {
       }
     }
 
-    mutating func advance(blocking: Bool, into completions: inout [Completion]) {
+    mutating func advance(until deadline: UInt64?, into completions: inout [Completion]) {
       if pending.isEmpty {
-        if blocking { wakeUp.wait() }
+        if let deadline { wakeUp.wait(until: deadline) } else { wakeUp.wait() }
         return
       }
       if happens(faults.cancel) { journal.copies.withLock { $0 }.randomElement(using: &random)?.cancel() }
@@ -87,10 +92,12 @@ struct EngineTests {
       if happens(faults.again) { return Int64(Bool.random(using: &random) ? -EINTR : -EAGAIN) }
       if happens(faults.fail) { return Int64([-EIO, -ENOSPC, 0].randomElement(using: &random)!) }
       let count = happens(faults.short) ? Int.random(in: 1...transfer.count, using: &random) : transfer.count
+      guard let memory, let local = transfer.device.local else { return Int64(-ENXIO) }
+      let descriptor = local.description(at: transfer.position, count: count).descriptor
       guard transfer.isRead else {
-        return memory.write(to: transfer.descriptor, at: transfer.position, from: transfer.offset, count: count)
+        return memory.write(to: descriptor, at: transfer.position, from: transfer.offset, count: count)
       }
-      let result = memory.read(from: transfer.descriptor, at: transfer.position, into: transfer.offset, count: count)
+      let result = memory.read(from: descriptor, at: transfer.position, into: transfer.offset, count: count)
       journal.state.withLock { $0.bytesRead += Int(result) }
       return result
     }
@@ -119,14 +126,14 @@ struct EngineTests {
       let request = CopyRequest(
         source: Region(source), destinations: destinations.map { Region($0, start: start, count: UInt64(size)) }, options: CopyOptions()
       ) { notification in notifications.withLock { $0[index].append(notification) } }
-      let copy = Copy(destinations: 2, mailbox: mailbox)
+      let copy = Copy(destinations: 2, bytes: UInt64(size), mailbox: mailbox)
       journal.copies.withLock { $0.append(copy) }
       #expect(mailbox.post(.start(copy, request)))
     }
     _ = mailbox.close()
     let driver = FickleDriver(
-      memory: memory, wakeUp: mailbox.wakeUp, journal: journal, faults: faults, capacity: transfers, random: SeededGenerator(seed: seed))
-    var engine = Engine(driver: driver, memory: memory, mailbox: mailbox, shared: shared, configuration: configuration)
+      wakeUp: mailbox.wakeUp, journal: journal, faults: faults, capacity: transfers, random: SeededGenerator(seed: seed))
+    var engine = Engine(driver: driver, memory: [memory], mailbox: mailbox, shared: shared, configuration: configuration)
     engine.run()
     return (notifications.withLock { $0 }, shared, journal)
   }

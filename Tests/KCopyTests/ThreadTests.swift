@@ -39,7 +39,7 @@ struct ThreadTests {
 
   @Test("Work is done in the order it was given, on one thread, that before a finish too; after it work is refused")
   func blockingThread() throws {
-    let thread = try BlockingThread("blocking")
+    let thread = BlockingThreads("blocking", most: 1)
     let order = Locked<[Int]>([])
     let threads = Locked<Set<Int32>>([])
     let done = Semaphore()
@@ -62,7 +62,7 @@ struct ThreadTests {
   @Test("Work from many threads that race with a finish is done once if it was taken, and else never")
   func racingFinish() throws {
     for round in 0..<20 {
-      let thread = try BlockingThread("blocking")
+      let thread = BlockingThreads("blocking", most: 1)
       let done = Locked<[Int]>([])
       let taken = Locked<[Int]>([])
       let givers = try (0..<4).map { giver in

@@ -22,10 +22,10 @@ struct RingTests {
     let memory = try #require(TransferMemory(bytes: 64 * Self.page))
     let (source, destination) = (try ScratchFile(100_000, seed: 1), try ScratchFile(100_000, seed: 2))
     var ring = try Ring(entries: 8, completionEntries: 32)
-    try ring.register(memory)
-    ring.read(source.descriptor, at: 1000, into: 500, count: 50_000, userData: 7)
+    ring.attach(memory, as: 0)
+    ring.read(source.descriptor, at: 1000, into: 0, offset: 500, count: 50_000, userData: 7)
     #expect(Self.completions(1, of: &ring) == [7: 50_000])
-    ring.write(destination.descriptor, at: 30_000, from: 600, count: 40_000, userData: UInt64.max - 1)
+    ring.write(destination.descriptor, at: 30_000, from: 0, offset: 600, count: 40_000, userData: UInt64.max - 1)
     #expect(Self.completions(1, of: &ring) == [UInt64.max - 1: 40_000])
     var expected = ScratchFile.pattern(100_000, seed: 2)
     expected.replaceSubrange(30_000..<70_000, with: ScratchFile.pattern(100_000, seed: 1)[1100..<41_100])
@@ -39,16 +39,17 @@ struct RingTests {
     let destination = try ScratchFile(0, seed: 0)
     var ring = try Ring(entries: 4, completionEntries: 128)
     #expect(ring.completionEntries >= 128)
-    try ring.register(memory)
+    ring.attach(memory, as: 0)
     for index in 0..<64 {
       ring.read(
-        source.descriptor, at: UInt64(index * Self.page), into: index * Self.page, count: Self.page - index, userData: UInt64(index) << 32)
+        source.descriptor, at: UInt64(index * Self.page), into: 0, offset: index * Self.page, count: Self.page - index,
+        userData: UInt64(index) << 32)
     }
     let read = Self.completions(64, of: &ring)
     #expect(read == Dictionary(uniqueKeysWithValues: (0..<64).map { (UInt64($0) << 32, Int32(Self.page - $0)) }))
     for index in 0..<64 {
       let place = index * Self.page
-      ring.write(destination.descriptor, at: UInt64(place), from: place, count: Self.page - index, userData: UInt64(index))
+      ring.write(destination.descriptor, at: UInt64(place), from: 0, offset: place, count: Self.page - index, userData: UInt64(index))
     }
     #expect(Self.completions(64, of: &ring).count == 64)
     let (original, found) = (ScratchFile.pattern(64 * Self.page, seed: 3), try destination.bytes(63 * Self.page + Self.page - 63))
@@ -66,14 +67,14 @@ struct RingTests {
     let writeOnly = try ScratchFile(10_000, seed: 1, flags: O_WRONLY)
     let direct = try ScratchFile(10_000, seed: 1, flags: O_RDWR | kcs_O_DIRECT)
     var ring = try Ring(entries: 16, completionEntries: 32)
-    try ring.register(memory)
-    ring.read(-1, at: 0, into: 0, count: 512, userData: 1)
-    ring.read(writeOnly.descriptor, at: 0, into: 0, count: 512, userData: 2)
-    ring.write(readOnly.descriptor, at: 0, from: 0, count: 512, userData: 3)
-    ring.read(direct.descriptor, at: 1, into: 0, count: 512, userData: 4)
-    ring.read(file.descriptor, at: 0, into: 0, count: 512, userData: 5)
-    ring.read(file.descriptor, at: 9_900, into: 512, count: 512, userData: 6)
-    ring.read(file.descriptor, at: 20_000, into: 1024, count: 512, userData: 7)
+    ring.attach(memory, as: 0)
+    ring.read(-1, at: 0, into: 0, offset: 0, count: 512, userData: 1)
+    ring.read(writeOnly.descriptor, at: 0, into: 0, offset: 0, count: 512, userData: 2)
+    ring.write(readOnly.descriptor, at: 0, from: 0, offset: 0, count: 512, userData: 3)
+    ring.read(direct.descriptor, at: 1, into: 0, offset: 0, count: 512, userData: 4)
+    ring.read(file.descriptor, at: 0, into: 0, offset: 0, count: 512, userData: 5)
+    ring.read(file.descriptor, at: 9_900, into: 0, offset: 512, count: 512, userData: 6)
+    ring.read(file.descriptor, at: 20_000, into: 0, offset: 1024, count: 512, userData: 7)
     #expect(Self.completions(7, of: &ring) == [1: -EBADF, 2: -EBADF, 3: -EBADF, 4: -EINVAL, 5: 512, 6: 100, 7: 0])
   }
 
@@ -110,24 +111,32 @@ struct RingTests {
     }
   }
 
-  @Test("Memory of more than one registered buffer is transferred wherever it lies, across their boundary too")
-  func twoBuffers() throws {
-    let boundary = 1 << 30
-    let memory = try #require(TransferMemory(bytes: boundary + 16 * Self.page))
+  @Test("Several memories are transferred by their numbers; one that was let go makes room for another under its number")
+  func severalMemories() throws {
+    let memories = try (0..<3).map { _ in try #require(TransferMemory(bytes: 16 * Self.page)) }
     let (source, destination) = (try ScratchFile(40_000, seed: 4), try ScratchFile(0, seed: 0))
     var ring = try Ring(entries: 8, completionEntries: 32)
-    try ring.register(memory)
-    for (index, offset) in [boundary - 10_000, boundary - 40_000, boundary, boundary - 20_000].enumerated() {
-      ring.read(source.descriptor, at: 0, into: offset, count: 40_000, userData: 1)
+    // One beyond the table of what can be registered.
+    let numbers = [0, 7, 1000]
+    for (number, memory) in zip(numbers, memories) { ring.attach(memory, as: number) }
+    #expect(numbers.map { ring.isRegistered($0) } == [true, true, false])
+    for (index, number) in (numbers + [7]).enumerated() {
+      if index == 3 {
+        ring.detach(7)
+        #expect(!ring.isRegistered(7))
+        ring.attach(try #require(TransferMemory(bytes: 10 * Self.page)), as: 7)
+        #expect(ring.isRegistered(7))
+      }
+      ring.read(source.descriptor, at: 0, into: number, offset: 600, count: 40_000, userData: 1)
       #expect(Self.completions(1, of: &ring) == [1: 40_000])
-      ring.write(destination.descriptor, at: UInt64(index) * 40_000, from: offset, count: 40_000, userData: 2)
+      ring.write(destination.descriptor, at: UInt64(index) * 40_000, from: number, offset: 600, count: 40_000, userData: 2)
       #expect(Self.completions(1, of: &ring) == [2: 40_000])
     }
     let original = ScratchFile.pattern(40_000, seed: 4)
     #expect(try destination.bytes(160_000) == original + original + original + original)
   }
 
-  @Test("Under a small limit of locked memory the registration is ENOMEM, and transfers work without it")
+  @Test("Under a small limit of locked memory nothing is registered, and transfers work without it")
   func unregistered() async {
     await #expect(processExitsWith: .success) {
       let (source, destination) = (try ScratchFile(100_000, seed: 5), try ScratchFile(0, seed: 0))
@@ -136,15 +145,11 @@ struct RingTests {
       guard setrlimit(__rlimit_resource_t(8), &limit) == 0, geteuid() != 0 || seteuid(65534) == 0 else { exit(2) }
       guard let memory = TransferMemory(bytes: 8 << 20) else { exit(3) }
       var ring = try Ring(entries: 8, completionEntries: 32)
-      do throws(RingError) {
-        try ring.register(memory)
-        exit(4)
-      } catch {
-        guard error.errno == ENOMEM else { exit(5) }
-      }
-      ring.read(source.descriptor, at: 0, into: 4 << 20, count: 100_000, userData: 1)
+      ring.attach(memory, as: 0)
+      guard !ring.isRegistered(0) else { exit(4) }
+      ring.read(source.descriptor, at: 0, into: 0, offset: 4 << 20, count: 100_000, userData: 1)
       guard RingTests.completions(1, of: &ring) == [1: 100_000] else { exit(6) }
-      ring.write(destination.descriptor, at: 0, from: 4 << 20, count: 100_000, userData: 2)
+      ring.write(destination.descriptor, at: 0, from: 0, offset: 4 << 20, count: 100_000, userData: 2)
       guard RingTests.completions(1, of: &ring) == [2: 100_000] else { exit(7) }
       guard try destination.bytes(100_000) == ScratchFile.pattern(100_000, seed: 5) else { exit(8) }
     }
@@ -154,7 +159,7 @@ struct RingTests {
   func withoutMemory() async {
     await #expect(processExitsWith: .failure) {
       var ring = try Ring(entries: 8, completionEntries: 8)
-      ring.read(0, at: 0, into: 0, count: 1, userData: 0)
+      ring.read(0, at: 0, into: 0, offset: 0, count: 1, userData: 0)
       exit(0)
     }
   }

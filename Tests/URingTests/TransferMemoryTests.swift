@@ -54,8 +54,8 @@ struct TransferMemoryTests {
     await #expect(processExitsWith: .failure) { [offset, count] in
       guard let memory = TransferMemory(bytes: TransferMemoryTests.bytes) else { exit(0) }
       var ring = try Ring(entries: 8, completionEntries: 8)
-      try ring.register(memory)
-      ring.write(1, at: 0, from: offset, count: count, userData: 0)
+      ring.attach(memory, as: 0)
+      ring.write(1, at: 0, from: 0, offset: offset, count: count, userData: 0)
       exit(0)
     }
   }

@@ -49,6 +49,10 @@ uint64_t kcs_device(unsigned major, unsigned minor);
 int kcs_block_size_bytes(int fd, uint64_t *bytes);      /* BLKGETSIZE64 */
 int kcs_block_logical(int fd, uint32_t *bytes);         /* BLKSSZGET */
 int kcs_block_read_only(int fd, int *read_only);        /* BLKROGET */
+/* Whether the device zeroes ranges by itself, and whether it is written in zones, by its queue in sysfs; 0 where that
+   cannot be read. */
+int kcs_block_writes_zeroes(uint64_t device);
+int kcs_block_is_zoned(uint64_t device);
 struct kcs_loop_facts {
   uint64_t device, inode;       /* of the backing file; for a backing block device see rdevice */
   uint64_t rdevice;
@@ -63,6 +67,7 @@ int kcs_fdatasync(int fd);
 int kcs_fsync(int fd);
 int kcs_ftruncate(int fd, uint64_t size);
 int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count);  /* allocates, FALLOC_FL_KEEP_SIZE */
+int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_ZERO_RANGE, the size stays */
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
 int kcs_unlinkat(int dirfd, const char *name);
@@ -70,11 +75,13 @@ int kcs_unlinkat(int dirfd, const char *name);
 /* Memory for transfers: anonymous, aligned to 2 MiB, huge pages asked for. NULL when there is none. */
 void *kcs_map_pages(uint64_t bytes);
 void kcs_unmap_pages(void *base, uint64_t bytes);
+int kcs_memory_available(uint64_t *bytes);  /* MemAvailable of /proc/meminfo */
 
 /* Waking a thread */
 int kcs_eventfd(void);                    /* blocking */
 int kcs_eventfd_signal(int fd);
 int kcs_eventfd_wait(int fd);             /* takes all the signals there were */
+int kcs_eventfd_wait_until(int fd, uint64_t deadline);  /* the same, or -ETIMEDOUT by the monotonic clock, nanoseconds */
 
 /* Threads */
 /* sem_clockwait(3) on the monotonic clock, nanoseconds; 0 or -errno. */

@@ -3,30 +3,34 @@ internal import Glibc
 
 /// The descriptions of one device, opened and looked at; what `Device` keeps.
 struct OpenDescriptions {
-  let key: DeviceKey
-  var size: UInt64 = 0
-  var logicalBlock = 1
-  var directAlignment = 0
+  private(set) var facts: DeviceFacts
   var direct: Int32?
   var buffered: Int32?
 
   private static let page = 4096
 
   init(of descriptor: Int32, access: Device.Access) throws(DeviceError) {
-    let facts = try Self.facts(of: descriptor)
-    key = try DeviceKey(descriptor: descriptor)
+    let found = try Self.facts(of: descriptor)
+    facts = DeviceFacts(
+      key: try DeviceKey(descriptor: descriptor), size: 0, logicalBlock: 1, errorBlock: Self.page, directAlignment: 0, zeroes: false,
+      isZoned: false)
     do throws(DeviceError) {
-      switch key {
-      case .block: try openBlockDevice(descriptor, facts, access)
-      case .file: try openRegularFile(descriptor, facts, access)
+      switch facts.key {
+      case .block: try openBlockDevice(descriptor, found, access)
+      case .file: try openRegularFile(descriptor, found, access)
       }
     } catch {
-      for open in [direct, buffered].compactMap({ $0 }) { _ = kcs_close(open) }
+      close()
       throw error
     }
   }
 
-  private mutating func openBlockDevice(_ descriptor: Int32, _ facts: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
+  /// Closes what was opened, when nobody comes to own it; nothing was written yet.
+  func close() {
+    for open in [direct, buffered].compactMap({ $0 }) { _ = kcs_close(open) }
+  }
+
+  private mutating func openBlockDevice(_ descriptor: Int32, _ found: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
     let flags =
       switch access {
       case .reading: O_RDONLY
@@ -35,13 +39,16 @@ struct OpenDescriptions {
     let open = try Self.reopen(descriptor, flags | kcs_O_DIRECT)
     direct = open
     // The device could have been replaced behind its node between the look and the open.
-    guard try Self.facts(of: open).rdevice == facts.rdevice else { throw DeviceError(errno: ESTALE, call: "open") }
+    guard try Self.facts(of: open).rdevice == found.rdevice else { throw DeviceError(errno: ESTALE, call: "open") }
     var block: UInt32 = 0
     let result = unsafe kcs_block_logical(open, &block)
     guard result == 0 else { throw DeviceError(errno: -result, call: "BLKSSZGET") }
-    logicalBlock = Int(block)
-    directAlignment = logicalBlock
-    size = try Self.size(of: open)
+    facts.logicalBlock = Int(block)
+    facts.errorBlock = Int(block)
+    facts.directAlignment = Int(block)
+    facts.size = try Self.size(of: open)
+    facts.zeroes = kcs_block_writes_zeroes(found.rdevice) != 0
+    facts.isZoned = kcs_block_is_zoned(found.rdevice) != 0
     if access != .reading {
       var readOnly: Int32 = 0
       // A device that was made read-only after its partition table was read can still be opened for writing.
@@ -49,19 +56,23 @@ struct OpenDescriptions {
     }
   }
 
-  private mutating func openRegularFile(_ descriptor: Int32, _ facts: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
+  private mutating func openRegularFile(_ descriptor: Int32, _ found: kcs_file_facts, _ access: Device.Access) throws(DeviceError) {
     let flags = access == .reading ? O_RDONLY : O_RDWR
     let open = try Self.reopen(descriptor, flags)
     buffered = open
     let opened = try Self.facts(of: open)
-    guard opened.device == facts.device, opened.inode == facts.inode else { throw DeviceError(errno: ESTALE, call: "open") }
-    size = opened.size
+    guard opened.device == found.device, opened.inode == found.inode else { throw DeviceError(errno: ESTALE, call: "open") }
+    facts.size = opened.size
+    // No file system says beforehand whether it can; the first refusal settles it.
+    facts.zeroes = access != .reading
     if case .writing(exclusive: true) = access {
       let result = kcs_flock_exclusive(open)
       guard result == 0 else { throw DeviceError(errno: result == -EWOULDBLOCK ? EBUSY : -result, call: "flock") }
     }
     guard opened.dio_offset > 0, opened.dio_memory <= Self.page else { return }
-    directAlignment = max(Int(opened.dio_offset), Self.page)
+    facts.errorBlock = max(Int(opened.dio_offset), 512)
+    // Who only reads cannot tear a page that somebody else writes through the page cache.
+    facts.directAlignment = access == .reading ? facts.errorBlock : max(Int(opened.dio_offset), Self.page)
     direct = try Self.reopen(descriptor, flags | kcs_O_DIRECT)
   }
 

@@ -2,19 +2,18 @@ internal import URing
 
 /// What a client's thread does: makes its transport, for a ring belongs to the thread that made it, and serves.
 enum ClientThread {
-  static func run(_ configuration: Client.Configuration, memory arenas: [TransferMemory], mailbox: Mailbox, shared: ClientShared) {
-    let memory = arenas[0]
+  static func run(_ configuration: Client.Configuration, memory: [TransferMemory], mailbox: Mailbox, shared: ClientShared) {
     do throws(DeviceError) {
       if configuration.transport != .threads {
         do throws(RingError) {
-          let driver = try RingDriver(memory: memory, wakeUp: mailbox.wakeUp)
+          let driver = try RingDriver(wakeUp: mailbox.wakeUp)
           serve(driver, .ring, configuration, memory: memory, mailbox: mailbox, shared: shared)
           return
         } catch {
           guard configuration.transport == nil else { throw DeviceError(errno: error.errno, call: "\(error.call)") }
         }
       }
-      let driver = try ThreadDriver(memory: memory, wakeUp: mailbox.wakeUp)
+      let driver = ThreadDriver(wakeUp: mailbox.wakeUp)
       serve(driver, .threads, configuration, memory: memory, mailbox: mailbox, shared: shared)
     } catch {
       shared.start(.threads, error: error)
@@ -22,7 +21,7 @@ enum ClientThread {
   }
 
   private static func serve<Driver: TransferDriver & ~Copyable>(
-    _ driver: consuming Driver, _ transport: Client.Transport, _ configuration: Client.Configuration, memory: TransferMemory,
+    _ driver: consuming Driver, _ transport: Client.Transport, _ configuration: Client.Configuration, memory: [TransferMemory],
     mailbox: Mailbox, shared: ClientShared
   ) {
     var engine = Engine(driver: driver, memory: memory, mailbox: mailbox, shared: shared, configuration: configuration)

@@ -3,6 +3,9 @@ internal import Glibc
 extension CopyRequest {
   /// What the engine relies on; who broke it hears of it before anything is read.
   func check() throws(DeviceError) {
+    guard options.retries >= 0, options.rate != 0, (0...9).contains(options.priority) else {
+      throw DeviceError(errno: EINVAL, call: "options of a copy")
+    }
     guard (1...64).contains(destinations.count), count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }
     // Before anything is added to a start: what overflows would end the program.
     guard source?.isAddressable != false, source?.isWhole != false else {

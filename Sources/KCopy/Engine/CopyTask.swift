@@ -1,97 +1,131 @@
 internal import CSystemShims
+internal import Synchronization
 
 /// A copy as the engine holds it; the client's thread only.
 final class CopyTask {
   let copy: Copy
   let request: CopyRequest
   let plan: CopyPlan
-  /// The first byte of the region that no sub-job has taken.
-  var next: UInt64 = 0
+  /// Its turn among what the client was given.
+  let serial: UInt64
+  /// Ascending writes, because they were asked for or because a destination is zoned.
+  let isSequential: Bool
+  var priority: Int
+  var rate: UInt64?
+  /// When the rate lets the next sub-job start.
+  var rateOpens: UInt64 = 0
+
+  var streams: [Stream]
+  var sides: [DestinationSide]
+  /// The places of its devices among the client's loads: the source's first, where there is one.
+  var loads: [Int] = []
+
   var subJobsInFlight = 0
   var flushesInFlight = 0
   /// Bit i: destination i has not failed.
   var live: UInt64
-  /// Bit i: destination i answered its flush with success.
-  var flushed: UInt64 = 0
-  var hasReadError = false
+  /// Bit i: destination i is at its end, flushed if that was asked for.
+  var finished: UInt64 = 0
+  var hasStarted = false
   var isCancelled = false
-  /// The failed flushes of each destination's handle before its first write.
-  private var flushFailures: [Int] = []
-  /// Whether it waits for pages or its turn.
-  var isRunnable = false
+  /// An error that ends the copy was found.
+  var isHalted = false
+  var pause: PauseReason?
+  /// Whether the counters have to be found by looking at the maps: somebody failed, was left behind or begins again.
+  var isUneven = false
 
-  init(_ copy: Copy, _ request: CopyRequest) {
+  /// Whether it waits for pages or its turn.
+  var isQueued = false
+  /// When it is to be looked at again, if nothing happens before; `nil`: it isn't kept for that.
+  var heldUntil: UInt64?
+
+  init(_ copy: Copy, _ request: CopyRequest, serial: UInt64) {
     self.copy = copy
     self.request = request
+    self.serial = serial
     plan = CopyPlan(request)
-    let destinations = request.destinations.count
-    live = destinations == 64 ? .max : (1 << UInt64(destinations)) - 1
+    isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
+    priority = request.options.priority
+    rate = request.options.rate
+    let count = request.destinations.count
+    live = count == 64 ? .max : .only(count) - 1
+    streams = [Stream(mask: live, cursor: 0, end: plan.count)]
+    sides = Array(repeating: DestinationSide(), count: count)
   }
 
-  var source: Region { request.source ?? request.destinations[0] }
+  var index: Int { copy.task.load(ordering: .relaxed) }
 
-  /// Whether no sub-job starts any more.
-  var isStopped: Bool { isCancelled || hasReadError || live == 0 || next == plan.count }
-
-  func isLive(_ destination: Int) -> Bool { live & 1 << UInt64(destination) != 0 }
+  /// Whether no sub-job starts any more, whatever happens.
+  var isStopped: Bool { isCancelled || isHalted || live == 0 }
 
   /// What a write of a piece to a destination covers: all of it, and where the region ends inside a logical block of the
   /// destination, the rest of that block too.
   func writeCount(_ destination: Int, offset: UInt64, count: Int) -> Int {
     guard offset + UInt64(count) == plan.count else { return count }
-    let region = request.destinations[destination]
-    let block = region.device.logicalBlock
+    let block = request.destinations[destination].device.logicalBlock
     return (count + block - 1) / block * block
+  }
+
+  /// The most that a write of the piece covers.
+  func widest(_ destinations: UInt64, offset: UInt64, count: Int) -> Int {
+    var widest = count
+    destinations.forEachMember { widest = max(widest, writeCount($0, offset: offset, count: count)) }
+    return widest
+  }
+
+  /// Whether a destination of zeroes is asked to make them by itself.
+  func zeroesByItself(_ destination: Int) -> Bool {
+    request.source == nil && !sides[destination].writesZeroes && request.destinations[destination].device.zeroes
+  }
+
+  /// Whether a stream that isn't spent has the destination.
+  func isStreaming(_ destination: Int) -> Bool { streams.contains { $0.mask.has(destination) && !$0.isSpent } }
+
+  /// Adds a stream, in the place of one that is over.
+  func add(_ stream: Stream) {
+    if let free = streams.firstIndex(where: { $0.mask == 0 && $0.inFlight == 0 }) { streams[free] = stream } else { streams.append(stream) }
+  }
+
+  /// Takes a destination out of all streams.
+  func unstream(_ destination: Int) {
+    for index in streams.indices { streams[index].mask &= ~UInt64.only(destination) }
   }
 
   /// Takes down that the first sub-job starts.
   func begin() {
+    hasStarted = true
     let now = kcs_realtime()
-    flushFailures = request.destinations.map(\.device.flushFailures)
-    copy.publish { progress in
-      progress.phase = .copy
-      progress.startedAt = now
-      for destination in progress.destinations.indices { progress.destinations[destination].state = .running }
+    for destination in sides.indices { noteFlushes(destination) }
+    copy.publish { published in
+      published.progress.phase = .copy
+      published.progress.startedAt = now
+      for destination in published.progress.destinations.indices { published.progress.destinations[destination].state = .running }
     }
   }
 
-  /// Whether a flush of the destination's handle failed since its first write, another copy's included.
+  /// Remembers the failed flushes of a destination's handle before what is written now.
+  func noteFlushes(_ destination: Int) {
+    sides[destination].flushFailures = request.destinations[destination].device.flushFailures
+  }
+
+  /// Whether a flush of the destination's handle failed since then, another copy's included.
   func missedFlush(_ destination: Int) -> Bool {
-    request.destinations[destination].device.flushFailures != flushFailures[destination]
+    request.destinations[destination].device.flushFailures != sides[destination].flushFailures
   }
+}
 
-  /// Takes down the failure of one destination: the others go on without it.
-  func fail(_ destination: Int, _ error: TransferError) {
-    live &= ~(1 << UInt64(destination))
-    copy.publish { progress in
-      progress.writeErrors |= 1 << UInt64(destination)
-      progress.firstError = progress.firstError ?? error
-      progress.destinations[destination].error = progress.destinations[destination].error ?? error
-      progress.destinations[destination].state = .failed
-    }
-  }
-
-  /// Takes down that the source cannot be read: the copy ends.
-  func failReading(_ error: TransferError) {
-    hasReadError = true
-    copy.publish { progress in
-      progress.readError = true
-      progress.firstError = progress.firstError ?? error
-    }
-  }
-
-  /// The last snapshot: every destination is in its final state.
-  func conclude() {
-    let (count, isCancelled, hasReadError, flushed) = (plan.count, isCancelled, hasReadError, flushed)
-    let flushes = request.options.flushes
-    copy.publish { progress in
-      progress.phase = .none
-      for index in progress.destinations.indices where progress.destinations[index].error == nil {
-        let isComplete = progress.destinations[index].bytesDone == count && (!flushes || flushed & 1 << UInt64(index) != 0)
-        progress.destinations[index].state =
-          if isComplete { .done } else if isCancelled { .cancelled } else { .failed }
-      }
-    }
-    assert(isCancelled || hasReadError || live == 0 || next == count, "a copy that ended before its end")
-  }
+/// One destination of a copy, as the engine holds it.
+struct DestinationSide {
+  /// Sub-jobs that it has not come to an end with.
+  var carried = 0
+  var isFlushing = false
+  /// Times that it was flushed in vain.
+  var lostFlushes = 0
+  var flushFailures = 0
+  /// With ascending writes: its sub-jobs in order, the first of which may be written.
+  var line: [Int] = []
+  /// The first in line is being written.
+  var isWriting = false
+  /// Its device has failed to zero by itself, for this copy.
+  var writesZeroes = false
 }

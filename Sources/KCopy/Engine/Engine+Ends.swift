@@ -1,53 +1,99 @@
 internal import Glibc
 internal import Synchronization
-internal import URing
 
-/// The end of a copy: flushed, then notified, once and with nothing in flight.
+/// The end of each destination, and of a copy: flushed, then notified, once and with nothing in flight.
 extension Engine where Driver: ~Copyable {
-  /// Ends a copy that starts nothing any more and has nothing in flight.
-  mutating func endIfIdle(_ task: CopyTask) {
-    guard task.isStopped, task.subJobsInFlight == 0, task.flushesInFlight == 0 else { return }
-    // What was written before a read error is flushed too: a later attempt need not write it again.
-    let unflushed = task.live & ~task.flushed
-    if task.request.options.flushes, !task.isCancelled, unflushed != 0 {
-      flush(task, unflushed)
-    } else {
-      conclude(task)
-    }
+  mutating func finishWhereComplete(_ task: CopyTask) {
+    for destination in task.sides.indices { finishIfComplete(task, destination) }
+    endIfIdle(task)
   }
 
-  private mutating func flush(_ task: CopyTask, _ destinations: UInt64) {
-    task.copy.publish { $0.phase = .flush }
-    let index = task.copy.task.load(ordering: .relaxed)
-    let waiting = task.request.destinations.indices.filter { destinations & 1 << UInt64($0) != 0 }
-    task.flushesInFlight = waiting.count
-    for destination in waiting {
-      task.request.destinations[destination].device.flush { [mailbox] result in
-        mailbox.post(.flushed(task: index, destination: destination, result: result))
-      }
+  /// Brings a destination to its end when it has all that it is to get: it waits for no other.
+  mutating func finishIfComplete(_ task: CopyTask, _ destination: Int) {
+    let side = task.sides[destination]
+    guard task.live.has(destination), !task.finished.has(destination), !task.isStopped, task.pause == nil, side.carried == 0,
+      !side.isFlushing, !task.isStreaming(destination)
+    else { return }
+    if task.copy.publish({ $0.maps[destination].next(.missing, from: 0) != nil }) {
+      // A device that didn't zero by itself after all, or an error that was waited out.
+      return repair(task, destination)
+    }
+    if task.request.options.flushes { flush(task, destination) } else { task.finish(destination) }
+  }
+
+  /// Gives a destination what its map lacks, by a stream of its own.
+  mutating func repair(_ task: CopyTask, _ destination: Int) {
+    task.isUneven = true
+    task.noteFlushes(destination)
+    task.add(Stream(mask: .only(destination), cursor: 0, end: task.plan.count, isFresh: false))
+    queue(task)
+  }
+
+  private mutating func flush(_ task: CopyTask, _ destination: Int) {
+    task.sides[destination].isFlushing = true
+    task.flushesInFlight += 1
+    if task.subJobsInFlight == 0, !task.isCancelled { task.copy.publish { $0.progress.phase = .flush } }
+    busy(task, destination)
+    let index = task.index
+    task.request.destinations[destination].device.flush { [mailbox] result in
+      mailbox.post(.flushed(task: index, destination: destination, result: result))
     }
   }
 
   /// A flush came back.  After one that failed nothing says which bytes are on the medium, and a second flush would only
-  /// say that there is nothing more to write: the destination has failed.
+  /// say that there is nothing more to write: all that was written since the last good one is written again.
   mutating func flushed(_ index: Int, _ destination: Int, _ result: Int32) {
     guard let task = tasks[index] else { preconditionFailure("a flush without its copy") }
     task.flushesInFlight -= 1
+    task.sides[destination].isFlushing = false
+    idle(task, destination)
     let result = result == 0 && task.missedFlush(destination) ? EIO : result
     if result == 0 {
-      task.flushed |= 1 << UInt64(destination)
-      task.copy.publish { $0.destinations[destination].bytesDurable = $0.destinations[destination].bytesDone }
+      task.becameDurable(destination)
+      task.finish(destination)
     } else {
-      let region = task.request.destinations[destination]
-      task.fail(
-        destination,
-        TransferError(errno: result, step: .flush, destination: destination, offset: region.start, length: region.count))
+      lostFlush(task, destination, result)
     }
-    guard task.flushesInFlight == 0 else { return }
-    let flushed = task.flushed
-    task.copy.publish { progress in
-      progress.bytesDurable =
-        progress.destinations.indices.filter { flushed & 1 << UInt64($0) != 0 }.map { progress.destinations[$0].bytesDurable }.min() ?? 0
+    endIfIdle(task)
+  }
+
+  private mutating func lostFlush(_ task: CopyTask, _ destination: Int, _ errno: Int32) {
+    let region = task.request.destinations[destination]
+    let error = TransferError(errno: errno, step: .flush, destination: destination, offset: region.start, length: region.count)
+    task.lost(destination)
+    task.sides[destination].lostFlushes += 1
+    if !task.isStopped, task.sides[destination].lostFlushes <= max(1, task.request.options.retries) {
+      task.copy.publish { $0.progress.phase = .copy }
+      if task.pause == nil { repair(task, destination) }
+    } else if task.request.options.errors == .pause, !task.isStopped {
+      task.sides[destination].lostFlushes = 0
+      pause(task, .error(error))
+    } else {
+      task.fail(destination, error)
+      if task.request.options.errors == .stop { task.isHalted = true }
+    }
+  }
+
+  /// Ends a copy that starts nothing any more and has nothing in flight.
+  mutating func endIfIdle(_ task: CopyTask) {
+    guard task.subJobsInFlight == 0, task.flushesInFlight == 0, task.index >= 0 else { return }
+    guard task.isStopped || task.live & ~task.finished == 0 else { return }
+    // What was written before an error is flushed too: a later attempt need not write it again.
+    let unflushed = task.live & ~task.finished
+    if task.request.options.flushes, !task.isCancelled, task.hasStarted, unflushed != 0 {
+      var rest = unflushed
+      var flushes = false
+      while rest != 0 {
+        let destination = rest.trailingZeroBitCount
+        rest &= rest - 1
+        if task.copy.publish({ $0.maps[destination].next(.written, from: 0) != nil }) {
+          flush(task, destination)
+          flushes = true
+        } else {
+          task.finish(destination)
+        }
+      }
+      if flushes { return }
     }
     conclude(task)
   }
@@ -57,7 +103,8 @@ extension Engine where Driver: ~Copyable {
     let index = task.copy.task.exchange(-1, ordering: .relaxed)
     tasks[index] = nil
     freeTasks.append(index)
-    runningTasks -= 1
-    ended.append(task)
+    task.heldUntil = nil
+    for load in task.loads { removeUser(load) }
+    outbox.append(.copy(task))
   }
 }

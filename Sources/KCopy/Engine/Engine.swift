@@ -7,30 +7,56 @@ internal import URing
 /// notifications run last, from a list, so that they may ask for anything.
 struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   var driver: Driver
-  let memory: TransferMemory
   let mailbox: Mailbox
   let shared: ClientShared
-  let configuration: Client.Configuration
+  var configuration: Client.Configuration
+  /// The time of what is being done, in nanoseconds; read once per turn.
+  var now: UInt64
 
-  var pool: PagePool
+  var arenas = Arenas()
   var subJobs: [SubJob] = []
   var freeSubJobs: [Int] = []
   var tasks: [CopyTask?] = []
   var freeTasks: [Int] = []
-  var runningTasks = 0
-  /// Copies that have something to start, in turn: one sub-job each, as kcopyd queues them.
-  var runnable = TurnQueue()
+  var loads: [DeviceLoad?] = []
+  var loadOfDevice: [DeviceKey: Int] = [:]
+  /// What has gone wrong with transfers in flight, by `TransferToken.key`.
+  var troubles: [UInt64: Trouble] = [:]
+  /// Ranges of sub-jobs that could not be read, by sub-job.
+  var unreadable: [Int: [Range<Int>]] = [:]
+
+  /// Copies that have something to start, in turn and by priority: one sub-job each, as kcopyd queues them.
+  var queues = Array(repeating: TurnQueue(), count: 10)
+  /// Copies that can't start anything before a moment, or before a device is idle.
+  var held: [CopyTask] = []
   /// Transfers that the sub-jobs in flight may have in flight at most.
   var reservedTransfers = 0
-  var ended: [CopyTask] = []
+  /// Pages of streams that were left behind.
+  var laggingPages = 0
+  /// When the rate of the client lets the next sub-job start.
+  var rateOpens: UInt64 = 0
+  /// Since when the first in line has found no room; 0: it hasn't looked in vain.
+  var stuckSince: UInt64 = 0
+  /// When something may start that couldn't before, in nanoseconds.
+  var wakesAt: UInt64 = .max
+  /// A throttled device has nothing in flight any more: those who wait for it look again.
+  var deviceBecameIdle = false
 
-  init(driver: consuming Driver, memory: TransferMemory, mailbox: Mailbox, shared: ClientShared, configuration: Client.Configuration) {
+  var outbox: [Outgoing] = []
+  var drains: [Drain] = []
+  var lastSerial: UInt64 = 0
+  /// Copies that aren't notified, and prepared notifications that aren't fired.
+  var unfinished = 0
+
+  init(
+    driver: consuming Driver, memory: [TransferMemory], mailbox: Mailbox, shared: ClientShared, configuration: Client.Configuration
+  ) {
+    now = driver.now
     self.driver = driver
-    self.memory = memory
     self.mailbox = mailbox
     self.shared = shared
     self.configuration = configuration
-    pool = PagePool(pages: configuration.pages)
+    attach(memory)
   }
 
   /// Serves the client until it is closed and its last copy has been notified.
@@ -39,10 +65,12 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
     completions.reserveCapacity(driver.capacity)
     while true {
       let post = mailbox.take(orSleep: true)
+      now = driver.now
       for command in post.commands { obey(command) }
       settle()
-      if post.isClosed, post.commands.isEmpty, runningTasks == 0 { return }
-      driver.advance(blocking: post.commands.isEmpty, into: &completions)
+      if post.isClosed, post.commands.isEmpty, unfinished == 0, drains.isEmpty { return }
+      driver.advance(until: post.commands.isEmpty ? (wakesAt == .max ? nil : wakesAt) : 0, into: &completions)
+      now = driver.now
       for completion in completions { complete(completion) }
       completions.removeAll(keepingCapacity: true)
       settle()
@@ -51,65 +79,98 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
 
   private mutating func settle() {
     pump()
-    while !ended.isEmpty {
-      let batch = ended
-      ended = []
-      for task in batch {
-        let progress = task.copy.progress
-        task.request.notify(Notification(wasCancelled: task.isCancelled, progress: progress, maps: progress.destinations.indices.map(task.copy.map)))
-      }
-    }
+    deliver()
   }
 
   private mutating func obey(_ command: Command) {
     switch command {
-    case .start(let copy, let request): start(CopyTask(copy, request))
-    case .change(let copy, .cancel): cancel(copy)
-    case .fire(let notification, let notify): notify(notification)
-    case .drain(let done): done()
-    case .change, .reshape, .prepare: break
+    case .start(let copy, let request): start(copy, request)
+    case .change(let copy, let change): self.change(copy, change)
+    case .reshape(let configuration, let memory): reshape(configuration, memory)
+    case .prepare(let prepared): prepare(prepared)
+    case .fire(let prepared, let notification): fire(prepared, notification)
+    case .drain(let done): drain(done)
     case .flushed(let task, let destination, let result): flushed(task, destination, result)
+    case .zeroed(let token, let result): complete(zeroed: TransferToken(bits: token), result)
     }
   }
 
-  private mutating func start(_ task: CopyTask) {
+  private mutating func start(_ copy: Copy, _ request: CopyRequest) {
+    lastSerial += 1
+    unfinished += 1
+    let task = CopyTask(copy, request, serial: lastSerial)
     let index = freeTasks.popLast() ?? tasks.count
     if index == tasks.count { tasks.append(task) } else { tasks[index] = task }
-    runningTasks += 1
-    task.copy.task.store(index, ordering: .relaxed)
+    copy.task.store(index, ordering: .relaxed)
+    let sides = [request.source].compactMap { $0 } + request.destinations
+    for side in sides { task.loads.append(addUser(side.device.key)) }
     queue(task)
-  }
-
-  private mutating func cancel(_ copy: Copy) {
-    let index = copy.task.load(ordering: .relaxed)
-    guard index >= 0, let task = tasks[index], task.copy === copy, !task.isCancelled else { return }
-    task.isCancelled = true
-    copy.publish { $0.phase = .cancelling }
-    endIfIdle(task)
   }
 
   /// Takes the place of a copy in the turn, unless it has one.
   mutating func queue(_ task: CopyTask) {
-    guard !task.isRunnable else { return }
-    task.isRunnable = true
-    runnable.append(task)
+    guard !task.isQueued else { return }
+    task.isQueued = true
+    queues[task.priority].append(task)
   }
-}
 
-/// Who is next: first in, first out, without moving the others at each turn.
-struct TurnQueue {
-  private var tasks: [CopyTask] = []
-  private var head = 0
+  // MARK: Memory
 
-  var first: CopyTask? { head < tasks.count ? tasks[head] : nil }
+  mutating func attach(_ memory: [TransferMemory]) {
+    let change = arenas.replace(by: memory)
+    for number in change.detached { driver.detach(number) }
+    for (number, memory) in change.attached { driver.attach(memory, as: number) }
+    notePages()
+  }
 
-  mutating func append(_ task: CopyTask) { tasks.append(task) }
+  func notePages() {
+    shared.pagesFree.store(arenas.free, ordering: .relaxed)
+    if arenas.used > shared.pagesPeak.load(ordering: .relaxed) { shared.pagesPeak.store(arenas.used, ordering: .relaxed) }
+  }
 
-  mutating func removeFirst() {
-    head += 1
-    if head == tasks.count || head > 4096 {
-      tasks.removeFirst(head)
-      head = 0
+  private mutating func reshape(_ configuration: Client.Configuration, _ memory: [TransferMemory]?) {
+    for index in loads.indices { loads[index]?.accrue(now: now, throttle: self.configuration.throttle) }
+    if configuration.rate != self.configuration.rate { rateOpens = now }
+    self.configuration = configuration
+    if let memory { attach(memory) }
+    stuckSince = 0
+    for task in tasks { if let task { queue(task) } }
+  }
+
+  // MARK: Loads
+
+  private mutating func addUser(_ key: DeviceKey) -> Int {
+    if let known = loadOfDevice[key] {
+      loads[known]?.users += 1
+      return known
     }
+    var load = DeviceLoad(key: key, now: now)
+    load.users = 1
+    let index = loads.firstIndex { $0 == nil } ?? loads.count
+    if index == loads.count { loads.append(load) } else { loads[index] = load }
+    loadOfDevice[key] = index
+    return index
+  }
+
+  mutating func removeUser(_ index: Int) {
+    loads[index]?.users -= 1
+    guard let load = loads[index], load.users == 0 else { return }
+    loadOfDevice[load.key] = nil
+    loads[index] = nil
+  }
+
+  /// Takes down that a device has something to do; the source where `destination` is `nil`.
+  mutating func busy(_ task: CopyTask, _ destination: Int?) {
+    loads[load(of: destination, task)]?.began(now: now, throttle: configuration.throttle)
+  }
+
+  mutating func idle(_ task: CopyTask, _ destination: Int?) {
+    let isIdle = loads[load(of: destination, task)]?.ended(now: now, throttle: configuration.throttle) == true
+    if isIdle, configuration.throttle < 100 { deviceBecameIdle = true }
+  }
+
+  func load(of destination: Int?, _ task: CopyTask) -> Int {
+    let sources = task.request.source == nil ? 0 : 1
+    return task.loads[destination.map { $0 + sources } ?? 0]
   }
 }

@@ -8,11 +8,23 @@ enum Command: Sendable {
   /// Another shape; with it the memory, when the number of pages changes.
   case reshape(Client.Configuration, [TransferMemory]?)
   /// A notification was prepared, and will be fired.
-  case prepare
-  case fire(Notification, @Sendable (Notification) -> Void)
+  case prepare(PreparedNotification)
+  case fire(PreparedNotification, Notification)
   case drain(@Sendable () -> Void)
   /// A flush of a destination came back: 0 or its errno.
   case flushed(task: Int, destination: Int, result: Int32)
+  /// A device has zeroed a range by itself, or not: 0 or its errno.
+  case zeroed(token: UInt64, result: Int32)
+}
+
+extension Command {
+  /// Whether it gives the client something to do, which a closed one doesn't take.
+  fileprivate var isNew: Bool {
+    switch self {
+    case .start, .prepare, .drain: true
+    default: false
+    }
+  }
 }
 
 /// What can be changed of a copy that runs.
@@ -49,7 +61,7 @@ final class Mailbox: Sendable {
   @discardableResult
   func post(_ command: Command) -> Bool {
     let (taken, wakes) = state.withLock { state in
-      if state.isClosed, case .start = command { return (false, false) }
+      if state.isClosed, command.isNew { return (false, false) }
       state.commands.append(command)
       defer { state.isAsleep = false }
       return (true, state.isAsleep)

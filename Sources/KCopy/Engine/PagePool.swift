@@ -1,15 +1,17 @@
 /// A run of pages that one sub-job owns.
 struct PageRun: Equatable {
-  /// The number of the first page in the pool.
+  /// Which of the client's memories it lies in.
+  var arena = 0
+  /// The number of the first page in that memory.
   var first: Int
   var count: Int
 
-  /// The run's place in the client's memory, in bytes.
+  /// The run's place in its memory, in bytes.
   var offset: Int { first * PagePool.pageBytes }
   var bytes: Int { count * PagePool.pageBytes }
 }
 
-/// The pages of a client: which of them are free, as a bit each.
+/// The pages of one memory: which of them are free, as a bit each.
 ///
 /// Sub-jobs take runs, first fit; when no run is as long as wanted, the longest that is worth a transfer.
 struct PagePool {
@@ -28,6 +30,8 @@ struct PagePool {
     words = Array(repeating: .max, count: (pages + 63) / 64)
     if pages % 64 != 0 { words[words.count - 1] = (1 << UInt64(pages % 64)) - 1 }
   }
+
+  var isUnused: Bool { free == count }
 
   /// Takes a run of `wanted` pages, or a shorter one of at least 64 KiB; `nil` when there is neither.
   mutating func take(_ wanted: Int) -> PageRun? {

@@ -1,17 +1,29 @@
 /// One piece of a copy on its way: read into a run of pages, then written to every destination from there.
 struct SubJob {
   var task = -1
+  var stream = 0
   /// The first byte of the piece in the region.
   var offset: UInt64 = 0
   /// The length of the piece, in bytes.
   var count = 0
-  var run = PageRun(first: 0, count: 0)
-  /// Destinations that have not answered yet.
-  var writesInFlight = 0
+  /// `nil`: every destination zeroes the piece by itself.
+  var run: PageRun?
+  /// Bit i: destination i is to get the piece.
+  var carried: UInt64 = 0
+  /// Bit i: destination i has not come to an end with it.
+  var waiting: UInt64 = 0
+  /// Bit i: destination i has all of the piece, but that isn't published yet.
+  var written: UInt64 = 0
+  /// Whether it takes one of its stream's slots.
+  var isInSlot = true
+  var isReading = false
+  /// Whether its pages are of the reserve.
+  var isReserved = false
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
-  /// Bit i: destination i has the piece.
-  var written: UInt64 = 0
+
+  /// The range of the region that it covers.
+  var range: Range<UInt64> { offset..<offset + UInt64(count) }
 }
 
 /// What a completion is of, in the 64 bits that a ring gives back: no table, and no allocation per transfer.
@@ -35,7 +47,27 @@ struct TransferToken {
     progress = Int(bits & 0xffff_ffff)
   }
 
-  var bits: UInt64 {
-    UInt64(destination.map { $0 + 1 } ?? 0) << 56 | UInt64(subJob) << 32 | UInt64(progress)
+  var bits: UInt64 { side << 56 | UInt64(subJob) << 32 | UInt64(progress) }
+
+  /// The number of the side: 0 for the source.
+  private var side: UInt64 { UInt64(destination.map { $0 + 1 } ?? 0) }
+
+  /// The same for all transfers of one side of a sub-job.
+  var key: UInt64 { side << 56 | UInt64(subJob) << 32 }
+}
+
+extension UInt64 {
+  /// The set with one member, destination i.
+  static func only(_ destination: Int) -> UInt64 { 1 << UInt64(destination) }
+
+  func has(_ destination: Int) -> Bool { self & .only(destination) != 0 }
+
+  /// Calls the body with each member, ascending.
+  func forEachMember(_ body: (Int) -> Void) {
+    var rest = self
+    while rest != 0 {
+      body(rest.trailingZeroBitCount)
+      rest &= rest - 1
+    }
   }
 }

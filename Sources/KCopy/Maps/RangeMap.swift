@@ -49,8 +49,13 @@ public struct RangeMap: Sendable, Equatable {
     extents.reduce(0) { $1.status == status ? $0 + $1.count : $0 }
   }
 
-  /// The status of one byte.
-  public subscript(offset: UInt64) -> Status { extents[index(of: offset)].status }
+  /// The extent that holds an offset.
+  public func extent(at offset: UInt64) -> Extent { extents[index(of: offset)] }
+
+  /// Whether every byte is written, and flushed too if asked for.
+  public func isComplete(durable: Bool) -> Bool {
+    extents.allSatisfy { $0.status == .durable || ($0.status == .written && !durable) }
+  }
 
   /// The first extent at or after an offset that has the status, cut to begin there; `nil` when there is none.
   public func next(_ status: Status, from offset: UInt64) -> Extent? {

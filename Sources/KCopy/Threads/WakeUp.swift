@@ -18,4 +18,7 @@ final class WakeUp: Sendable {
 
   /// Waits for a signal, and takes all that there were.
   func wait() { _ = kcs_eventfd_wait(descriptor) }
+
+  /// The same, until a moment of the monotonic clock at the latest, in nanoseconds.
+  func wait(until deadline: UInt64) { _ = kcs_eventfd_wait_until(descriptor, deadline) }
 }

@@ -1,10 +1,20 @@
+internal import URing
+
 /// One transfer that ended: who asked for it, and the count of bytes or the negative errno.
 struct Completion {
   let token: UInt64
   let result: Int64
 }
 
-/// What moves bytes between files and the client's memory, for one thread.
+/// A place in the memory of a client.
+struct Place: Equatable {
+  /// Which of the client's memories, by the number that it was attached as.
+  var arena: Int
+  /// In bytes.
+  var offset: Int
+}
+
+/// What moves bytes between devices and the client's memory, for one thread.
 ///
 /// The engine gives a driver transfers and takes their completions; which order those come in is the driver's business.
 /// Everything else, short transfers and errors too, is the engine's, so that two drivers give the same results.
@@ -12,10 +22,19 @@ protocol TransferDriver: ~Copyable {
   /// How many transfers may be in flight at once.
   var capacity: Int { get }
 
-  mutating func read(_ descriptor: Int32, at position: UInt64, into offset: Int, count: Int, token: UInt64)
-  mutating func write(_ descriptor: Int32, at position: UInt64, from offset: Int, count: Int, token: UInt64)
+  /// The monotonic clock that deadlines are told by, in nanoseconds.
+  var now: UInt64 { get }
 
-  /// Starts what was given, and appends what has completed.  With `blocking` it returns when there is a completion, or
-  /// when the mailbox woke it.
-  mutating func advance(blocking: Bool, into completions: inout [Completion])
+  /// Makes a memory known, before the first transfer that uses it.
+  mutating func attach(_ memory: TransferMemory, as arena: Int)
+
+  /// Lets go of a memory, after the last transfer that used it.
+  mutating func detach(_ arena: Int)
+
+  mutating func read(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64)
+  mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64)
+
+  /// Starts what was given, and appends what has completed.  It returns when there is a completion, when the mailbox woke
+  /// it, and at the deadline: `nil` is none, and 0 doesn't wait at all.
+  mutating func advance(until deadline: UInt64?, into completions: inout [Completion])
 }

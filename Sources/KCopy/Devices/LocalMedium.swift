@@ -1,0 +1,96 @@
+internal import CSystemShims
+internal import Glibc
+internal import Synchronization
+
+/// A block device or file of this machine: its descriptions, and the threads for what may hang.
+final class LocalMedium: DeviceMedium {
+  private let direct: Int32?
+  private let buffered: Int32?
+  /// A directory entry that must be durable too, when the file was created for this copy.
+  private let directory: Int32?
+  private let alignment: Int
+  private let usedBuffered = Atomic(false)
+  private let threads: BlockingThreads
+
+  /// What hangs here hangs only this device; a few at once, as a buffered file gains by them.
+  private static let mostThreads = 4
+
+  /// - Parameter startsThread: of a handle that is written through one thread is made with it, so that a flush never fails
+  ///   for want of one.
+  init(_ opened: OpenDescriptions, directory: Int32?, startsThread: Bool) throws(DeviceError) {
+    threads = BlockingThreads("kcopy-device", most: Self.mostThreads)
+    if startsThread { try threads.startOne() }
+    direct = opened.direct
+    buffered = opened.buffered
+    alignment = opened.facts.directAlignment
+    self.directory = directory
+  }
+
+  /// Any description, for asking.
+  var descriptor: Int32 { direct ?? buffered ?? -1 }
+
+  /// The description for a transfer: direct where its place and length allow that, else through the page cache, which may
+  /// block whoever submits it.
+  func description(at position: UInt64, count: Int) -> (descriptor: Int32, isDirect: Bool) {
+    if let direct, isDirect(at: position, count: count) || buffered == nil { return (direct, true) }
+    usedBuffered.store(true, ordering: .relaxed)
+    return (buffered ?? -1, false)
+  }
+
+  private func isDirect(at position: UInt64, count: Int) -> Bool {
+    alignment > 0 && position % UInt64(alignment) == 0 && count % alignment == 0
+  }
+
+  /// Does a piece of work on one of the device's threads.
+  ///
+  /// - Returns: whether there is a thread to be had.
+  func perform(_ work: @escaping @Sendable () -> Void) -> Bool { threads.perform(work) }
+
+  func flush(_ done: @escaping @Sendable (Int32) -> Void) {
+    if !perform({ done(self.flushNow()) }) { done(EAGAIN) }
+  }
+
+  private func flushNow() -> Int32 {
+    // The file's own metadata only matters where the file is new; its size goes with the data.
+    let result = directory == nil ? kcs_fdatasync(descriptor) : kcs_fsync(descriptor)
+    if result < 0 { return -result }
+    if let directory {
+      let result = kcs_fsync(directory)
+      if result < 0 { return -result }
+    }
+    return 0
+  }
+
+  func zero(at position: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void) {
+    let taken = perform {
+      let result = -kcs_zero_range(self.descriptor, position, count)
+      // Whatever says that this call is not for this file: then the zeroes are written.
+      done([EOPNOTSUPP, ENOSYS, EINVAL, ENOTTY].contains(result) ? EOPNOTSUPP : result)
+    }
+    if !taken { done(EAGAIN) }
+  }
+
+  func currentSize() throws(DeviceError) -> UInt64 { try OpenDescriptions.size(of: descriptor) }
+
+  func close(_ done: @escaping @Sendable (Int32) -> Void) {
+    if !perform({ done(self.closeNow()) }) {
+      // No thread to be had: late is better than never.
+      done(closeNow())
+    }
+  }
+
+  /// Closes the descriptions on the calling thread; returns 0 or the first errno.
+  func closeNow() -> Int32 {
+    if usedBuffered.load(ordering: .relaxed), let buffered {
+      // What went through the page cache pushed out what others had there; advice that is not taken changes nothing.
+      _ = kcs_drop_cache(buffered, 0, 0)
+    }
+    var first: Int32 = 0
+    for descriptor in [direct, buffered, directory].compactMap({ $0 }) {
+      let result = kcs_close(descriptor)
+      if result < 0, first == 0 { first = -result }
+    }
+    threads.finish()
+    return first
+  }
+}

@@ -1,0 +1,143 @@
+internal import CSystemShims
+
+/// What others see of a copy: counters and maps.
+extension CopyTask {
+  /// Takes down that destinations have all of a piece.
+  func wrote(_ destinations: UInt64, _ range: Range<UInt64>) {
+    let (live, isUneven) = (live, isUneven)
+    let count = UInt64(range.count)
+    copy.publish { published in
+      destinations.forEachMember { destination in
+        published.maps[destination].set(range, .written)
+        published.progress.destinations[destination].bytesDone += count
+      }
+      if !isUneven, live & ~destinations == 0 {
+        published.progress.bytesDone += count
+      } else if live != 0 {
+        // What was done before was done for all the others too, or it is counted when the last of them has it.
+        published.progress.bytesDone += published.common(live, in: range)
+      }
+    }
+  }
+
+  /// Takes down what has become of parts of a piece on one destination.
+  func settle(_ destination: Int, _ parts: [(range: Range<UInt64>, status: RangeMap.Status)]) {
+    isUneven = true
+    copy.publish { published in
+      for part in parts { published.maps[destination].set(part.range, part.status) }
+    }
+    recount()
+  }
+
+  /// Counts anew from the maps.
+  func recount() {
+    let live = live
+    copy.publish { published in
+      for index in published.maps.indices {
+        let map = published.maps[index]
+        let durable = map.bytes(.durable)
+        published.progress.destinations[index].bytesDurable = durable
+        published.progress.destinations[index].bytesDone = durable + map.bytes(.written)
+        published.progress.destinations[index].bytesFailed = map.bytes(.failed)
+      }
+      let all = 0..<(published.maps.first?.count ?? 0)
+      // With nobody left the last count stands: it said what all had.
+      guard live != 0 else { return }
+      published.progress.bytesDone = published.common(live, in: all)
+      published.progress.bytesDurable = published.common(live, in: all, onlyDurable: true)
+    }
+  }
+
+  /// Takes down an error of a destination, or `nil` of the source; the first one is remembered.
+  func note(_ error: TransferError) {
+    copy.publish { published in
+      published.progress.firstError = published.progress.firstError ?? error
+      if let destination = error.destination {
+        published.progress.writeErrors |= .only(destination)
+        published.progress.destinations[destination].error = published.progress.destinations[destination].error ?? error
+      } else {
+        published.progress.readError = true
+      }
+    }
+  }
+
+  /// Takes down the failure of one destination: the others go on without it.
+  func fail(_ destination: Int, _ error: TransferError) {
+    note(error)
+    live &= ~UInt64.only(destination)
+    isUneven = true
+    unstream(destination)
+    copy.publish { $0.progress.destinations[destination].state = .failed }
+    recount()
+  }
+
+  /// The flush of a destination succeeded: what was written is on the medium.
+  func becameDurable(_ destination: Int) {
+    let live = live
+    let isUneven = isUneven
+    copy.publish { published in
+      published.maps[destination].replace(.written, with: .durable)
+      published.progress.destinations[destination].bytesDurable = published.progress.destinations[destination].bytesDone
+      let others = published.progress.destinations.indices.filter { live.has($0) }
+      if isUneven {
+        published.progress.bytesDurable = published.common(live, in: 0..<published.maps[destination].count, onlyDurable: true)
+      } else {
+        published.progress.bytesDurable = others.map { published.progress.destinations[$0].bytesDurable }.min() ?? 0
+      }
+    }
+  }
+
+  /// What was written to a destination may be lost, and has to be written again.
+  func lost(_ destination: Int) {
+    isUneven = true
+    copy.publish { $0.maps[destination].replace(.written, with: .missing) }
+    recount()
+  }
+
+  /// A destination comes to its end.
+  func finish(_ destination: Int) {
+    finished |= .only(destination)
+    let flushes = request.options.flushes
+    copy.publish { published in
+      if published.progress.destinations[destination].error == nil {
+        published.progress.destinations[destination].state = published.maps[destination].isComplete(durable: flushes) ? .done : .failed
+      } else {
+        published.progress.destinations[destination].state = .failed
+      }
+    }
+  }
+
+  /// The last snapshot: every destination is in its final state.
+  func conclude() {
+    let (isCancelled, finished) = (isCancelled, finished)
+    copy.publish { published in
+      published.progress.phase = .none
+      published.progress.pause = nil
+      for index in published.progress.destinations.indices where !finished.has(index) {
+        let hasFailed = published.progress.destinations[index].error != nil
+        published.progress.destinations[index].state = isCancelled && !hasFailed ? .cancelled : .failed
+      }
+    }
+  }
+}
+
+extension Copy.Published {
+  /// How many bytes of a range every one of the destinations has.
+  func common(_ destinations: UInt64, in range: Range<UInt64>, onlyDurable: Bool = false) -> UInt64 {
+    var total: UInt64 = 0
+    var at = range.lowerBound
+    while at < range.upperBound {
+      var end = range.upperBound
+      var all = true
+      destinations.forEachMember { destination in
+        guard all else { return }
+        let extent = maps[destination].extent(at: at)
+        end = min(end, extent.end)
+        all = extent.status == .durable || (extent.status == .written && !onlyDurable)
+      }
+      if all { total += end - at }
+      at = end
+    }
+    return total
+  }
+}

@@ -1,0 +1,66 @@
+internal import Synchronization
+
+/// What can be changed of a copy that runs.
+extension Engine where Driver: ~Copyable {
+  mutating func change(_ copy: Copy, _ change: CopyChange) {
+    let index = copy.task.load(ordering: .relaxed)
+    guard index >= 0, let task = tasks[index], task.copy === copy, !task.isCancelled else { return }
+    switch change {
+    case .cancel: cancel(task)
+    case .pause: if task.pause == nil { pause(task, .user) }
+    case .resume: resume(task)
+    case .rate(let rate):
+      task.rate = rate
+      task.rateOpens = now
+      queue(task)
+    case .priority(let priority):
+      // The queue that it stands in passes it on.
+      task.priority = priority
+    }
+  }
+
+  private mutating func cancel(_ task: CopyTask) {
+    task.isCancelled = true
+    task.copy.publish { $0.progress.phase = .cancelling }
+    if task.isSequential { for destination in task.sides.indices { writeFirstInLine(task, destination) } }
+    endIfIdle(task)
+  }
+
+  /// Starts nothing more of a copy; an error takes the place of the user's wish, and the first error stays.
+  mutating func pause(_ task: CopyTask, _ reason: PauseReason) {
+    if let known = task.pause, known != .user { return }
+    task.pause = reason
+    task.copy.publish { $0.progress.pause = reason }
+  }
+
+  /// Goes on, with what is missing before the places that the copy had come to, and then from there.
+  private mutating func resume(_ task: CopyTask) {
+    guard task.pause != nil, !task.isStopped else { return }
+    task.pause = nil
+    task.copy.publish { $0.progress.pause = nil }
+    var rest = task.live & ~task.finished
+    while rest != 0 {
+      let destination = rest.trailingZeroBitCount
+      rest &= rest - 1
+      tryAgain(task, destination)
+    }
+    queue(task)
+    finishWhereComplete(task)
+  }
+
+  private mutating func tryAgain(_ task: CopyTask, _ destination: Int) {
+    guard task.sides[destination].carried == 0,
+      let lacking = task.copy.publish({ $0.maps[destination].next(.missing, from: 0) }),
+      let stream = task.streams.firstIndex(where: { $0.mask.has(destination) && $0.isFresh }),
+      lacking.start < task.streams[stream].cursor
+    else { return }
+    task.isUneven = true
+    if task.isSequential {
+      // Ascending: what comes later waits for it.
+      task.streams[stream].mask &= ~UInt64.only(destination)
+      task.add(Stream(mask: .only(destination), cursor: 0, end: task.plan.count, isFresh: false))
+    } else {
+      task.add(Stream(mask: .only(destination), cursor: 0, end: task.streams[stream].cursor, isFresh: false))
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/// The end of a sub-job, destination by destination.
+extension Engine where Driver: ~Copyable {
+  /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
+  mutating func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
+    let subJob = subJobs[index]
+    func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
+      // What fills up the last block lies behind the region.
+      let end = min(range.upperBound, subJob.count)
+      guard range.lowerBound < end else { return nil }
+      return subJob.offset + UInt64(range.lowerBound)..<subJob.offset + UInt64(end)
+    }
+    // The later ones hold: what could not be read is no data, although it was written.
+    let parts: [(range: Range<UInt64>, status: RangeMap.Status)] =
+      good.compactMap(inRegion).map { ($0, .written) } + (unreadable[index] ?? []).compactMap(inRegion).map { ($0, .failed) }
+      + bad.compactMap(inRegion).map { ($0, .failed) }
+    task.settle(destination, parts)
+  }
+
+  /// A destination has come to an end with a sub-job: it has it, or never will.
+  mutating func leave(_ index: Int, _ task: CopyTask, _ destination: Int) {
+    guard subJobs[index].waiting.has(destination) else { return }
+    subJobs[index].waiting &= ~UInt64.only(destination)
+    task.sides[destination].carried -= 1
+    if task.isSequential, let place = task.sides[destination].line.firstIndex(of: index) {
+      if place == 0 { task.sides[destination].isWriting = false }
+      task.sides[destination].line.remove(at: place)
+    }
+    releaseSlot(index, task)
+    if !subJobs[index].isInSlot { publishWritten(index, task) }
+    if subJobs[index].waiting == 0 { end(index, task) }
+    if task.isSequential { writeFirstInLine(task, destination) }
+    if task.sides[destination].carried == 0 { finishIfComplete(task, destination) }
+    endIfIdle(task)
+  }
+
+  /// All destinations of a sub-job that wait for it get nothing.
+  mutating func abandon(_ index: Int, _ task: CopyTask) {
+    if subJobs[index].isReading {
+      subJobs[index].isReading = false
+      task.streams[subJobs[index].stream].reading -= 1
+    }
+    var rest = subJobs[index].waiting
+    while rest != 0 {
+      let destination = rest.trailingZeroBitCount
+      rest &= rest - 1
+      leave(index, task, destination)
+    }
+  }
+
+  /// A sub-job keeps its slot while a destination of its stream waits for it: who was let go keeps the pages only.
+  private mutating func releaseSlot(_ index: Int, _ task: CopyTask) {
+    let stream = subJobs[index].stream
+    guard subJobs[index].isInSlot, subJobs[index].waiting & task.streams[stream].mask == 0 else { return }
+    subJobs[index].isInSlot = false
+    task.streams[stream].inFlight -= 1
+    if !task.isStopped { queue(task) }
+  }
+
+  /// Shows what destinations have.
+  mutating func publishWritten(_ index: Int, _ task: CopyTask) {
+    let written = subJobs[index].written
+    guard written != 0 else { return }
+    subJobs[index].written = 0
+    task.wrote(written, subJobs[index].range)
+  }
+
+  /// Gives back what a sub-job held.
+  private mutating func end(_ index: Int, _ task: CopyTask) {
+    let subJob = subJobs[index]
+    unreadable[index] = nil
+    if let run = subJob.run {
+      giveBack(run)
+      if task.streams[subJob.stream].isLagging { laggingPages -= run.count }
+      if subJob.isReserved {
+        let most = arenas.reserve / 2
+        forEachLoad(task, subJob.carried) { $0.giveBack(run.count, most: most) }
+      }
+    }
+    reservedTransfers -= subJob.carried.nonzeroBitCount
+    subJobs[index].task = -1
+    freeSubJobs.append(index)
+    task.subJobsInFlight -= 1
+  }
+
+  mutating func giveBack(_ run: PageRun) {
+    if arenas.giveBack(run) { driver.detach(run.arena) }
+    notePages()
+  }
+}

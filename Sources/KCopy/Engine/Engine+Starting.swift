@@ -1,0 +1,309 @@
+internal import Synchronization
+internal import URing
+
+/// What becomes of an attempt to start a sub-job.
+enum Start {
+  case done
+  /// Nothing before something of the copy's own comes back.
+  case nothing
+  /// Nothing before a moment; `.max`: before a device is idle.
+  case later(UInt64)
+  /// No pages, or too many transfers.
+  case noRoom
+}
+
+/// Who may start the next sub-job, and when.
+extension Engine where Driver: ~Copyable {
+  /// A first in line that finds no room for so long waits for a device that doesn't answer.
+  private static var stuckPatience: UInt64 { 50_000_000 }
+  /// A thread wakes a little late; so much of a rate can be caught up.
+  private static var rateSlack: UInt64 { 20_000_000 }
+  /// What a device zeroes by itself at a time: soon done, and few calls.
+  private static var largestZeroing: Int { 64 << 20 }
+
+  /// Transfers that only those get whose devices answer, when others have made all the rest wait.
+  private static func reserve(of capacity: Int) -> Int { capacity < 256 ? 0 : capacity / 4 }
+
+  /// Starts sub-jobs in turn, until no copy has one to start or there is no room.
+  mutating func pump() {
+    wakesAt = .max
+    releaseHeld()
+    var isStuck = false
+    outer: for level in queues.indices {
+      while let task = queues[level].first {
+        guard task.priority == level else {
+          // It was given another place since.
+          queues[level].removeFirst()
+          queues[task.priority].append(task)
+          continue
+        }
+        switch start(task, fromReserve: false) {
+        case .done:
+          stuckSince = 0
+          queues[level].removeFirst()
+          queues[level].append(task)
+        case .nothing:
+          unqueue(task, level)
+        case .later(let moment):
+          unqueue(task, level)
+          hold(task, until: moment)
+        case .noRoom:
+          // First in line waits for room, and everybody behind it: small copies don't starve large ones.
+          isStuck = true
+          break outer
+        }
+      }
+    }
+    if isStuck { startStuck() } else { stuckSince = 0 }
+  }
+
+  private mutating func unqueue(_ task: CopyTask, _ level: Int) {
+    queues[level].removeFirst()
+    task.isQueued = false
+  }
+
+  private mutating func hold(_ task: CopyTask, until moment: UInt64) {
+    if task.heldUntil == nil { held.append(task) }
+    task.heldUntil = min(moment, task.heldUntil ?? .max)
+    wakesAt = min(wakesAt, moment)
+  }
+
+  private mutating func releaseHeld() {
+    guard !held.isEmpty else { return }
+    var still: [CopyTask] = []
+    for task in held {
+      guard let moment = task.heldUntil else { continue }
+      if moment <= now || deviceBecameIdle {
+        task.heldUntil = nil
+        queue(task)
+      } else {
+        wakesAt = min(wakesAt, moment)
+        still.append(task)
+      }
+    }
+    held = still
+    deviceBecameIdle = false
+  }
+
+  /// All pages that may be had wait for somebody: those whose devices answer get some of the reserve.
+  private mutating func startStuck() {
+    if stuckSince == 0 { stuckSince = now }
+    guard now - stuckSince >= Self.stuckPatience else {
+      wakesAt = min(wakesAt, stuckSince + Self.stuckPatience)
+      return
+    }
+    wakesAt = min(wakesAt, now + Self.stuckPatience)
+    for level in queues.indices {
+      for task in Array(queues[level].waiting) where arenas.free > 0 {
+        while case .done = start(task, fromReserve: true) {}
+      }
+    }
+  }
+
+  // MARK: One copy
+
+  private mutating func start(_ task: CopyTask, fromReserve: Bool) -> Start {
+    guard !task.isStopped, task.pause == nil else { return .nothing }
+    let opens = max(opening(task), max(configuration.rate == nil ? 0 : rateOpens, task.rate == nil ? 0 : task.rateOpens))
+    guard opens <= now else { return .later(opens) }
+    var earliest = UInt64.max
+    var hasNoRoom = false
+    for stream in task.streams.indices where !task.streams[stream].isSpent {
+      if task.streams[stream].inFlight < configuration.slots {
+        switch begin(task, stream, fromReserve: fromReserve) {
+        case .done:
+          task.streams[stream].holdUp.stop(now: now)
+          return .done
+        case .noRoom: hasNoRoom = true
+        case .nothing: continue
+        case .later(let moment): earliest = min(earliest, moment)
+        }
+      }
+      earliest = min(earliest, lookForHoldUp(task, stream))
+    }
+    if earliest <= now { return start(task, fromReserve: fromReserve) }
+    if hasNoRoom {
+      wakesAt = min(wakesAt, earliest)
+      return .noRoom
+    }
+    return earliest == .max ? .nothing : .later(earliest)
+  }
+
+  /// When the devices of a copy let a read start.
+  private func opening(_ task: CopyTask) -> UInt64 {
+    guard configuration.throttle < 100 else { return 0 }
+    return task.loads.reduce(0) { max($0, loads[$1]?.opening(throttle: configuration.throttle) ?? 0) }
+  }
+
+  /// Starts the next sub-job of a stream.
+  private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
+    guard let range = next(task, stream) else { return .nothing }
+    let mask = task.streams[stream].mask
+    let isZeroing = task.request.source == nil
+    var byDevices = isZeroing
+    mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
+    var limit = byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob
+    if let rate = [configuration.rate, task.rate].compactMap({ $0 }).min() {
+      // A low rate in small steps.
+      limit = min(limit, max(Int(min(rate / 8, UInt64(limit))) / task.plan.unit * task.plan.unit, task.plan.unit))
+    }
+    let transfers = mask.nonzeroBitCount
+    guard reservedTransfers + transfers <= driver.capacity - (fromReserve ? 0 : Self.reserve(of: driver.capacity)) else { return .noRoom }
+    var count = min(task.plan.piece(at: range.lowerBound, limit: limit), Int(min(UInt64(range.count), UInt64(limit))))
+    var run: PageRun?
+    if !byDevices {
+      guard mayHaveMore(task, stream, count) else { return .nothing }
+      guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
+      run = taken
+    }
+    if !task.hasStarted { task.begin() }
+    let subJob = SubJob(
+      task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
+      isReading: !isZeroing, isReserved: fromReserve)
+    let index = freeSubJobs.popLast() ?? subJobs.count
+    if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
+    reservedTransfers += transfers
+    task.subJobsInFlight += 1
+    task.streams[stream].inFlight += 1
+    task.streams[stream].cursor = range.lowerBound + UInt64(count)
+    mask.forEachMember { destination in
+      task.sides[destination].carried += 1
+      if task.isSequential { task.sides[destination].line.append(index) }
+    }
+    if task.streams[stream].isLagging { laggingPages += run?.count ?? 0 }
+    charge(task, count)
+    mergeIfCaughtUp(task, stream)
+    if isZeroing {
+      beginWrites(index, task)
+    } else {
+      task.streams[stream].reading += 1
+      read(index, from: 0)
+    }
+    return .done
+  }
+
+  /// What a stream has to do next; `nil`: nothing, and then it is spent.
+  private func next(_ task: CopyTask, _ stream: Int) -> Range<UInt64>? {
+    let (cursor, end) = (task.streams[stream].cursor, task.streams[stream].end)
+    if task.streams[stream].isFresh { return cursor..<end }
+    let destination = task.streams[stream].mask.trailingZeroBitCount
+    let lacking = task.copy.publish { $0.maps[destination].next(.missing, from: cursor) }
+    guard let lacking, lacking.start < end else {
+      task.streams[stream].cursor = end
+      return nil
+    }
+    return lacking.start..<min(lacking.end, end)
+  }
+
+  /// Those that were left behind have half of the pages together, and one sub-job each beyond that.
+  private func mayHaveMore(_ task: CopyTask, _ stream: Int, _ count: Int) -> Bool {
+    guard task.streams[stream].isLagging, task.streams[stream].inFlight > 0 else { return true }
+    return laggingPages + count / PagePool.pageBytes <= arenas.limit / 2
+  }
+
+  /// Takes the pages for a piece, or for the part of it that there are pages for.
+  private mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun?
+  {
+    // Writes may fill up a logical block, which can be larger than a page.
+    let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
+    var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes
+    if fromReserve {
+      wanted = min(wanted, max(PagePool.shortestSubstitute, task.plan.unit / PagePool.pageBytes))
+      guard mayReserve(task, stream, wanted) else { return nil }
+    }
+    guard let run = arenas.take(wanted, leaving: fromReserve ? 0 : arenas.reserve) else { return nil }
+    let part = run.bytes >= widest ? count : task.plan.part(of: count, in: run)
+    guard part > 0 else {
+      giveBack(run)
+      return nil
+    }
+    count = part
+    if fromReserve { forEachLoad(task, task.streams[stream].mask) { $0.reserve(run.count) } }
+    notePages()
+    return run
+  }
+
+  private mutating func mayReserve(_ task: CopyTask, _ stream: Int, _ pages: Int) -> Bool {
+    var may = true
+    let now = now
+    forEachLoad(task, task.streams[stream].mask) { if !$0.mayReserve(pages, now: now) { may = false } }
+    return may
+  }
+
+  mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, _ body: (inout DeviceLoad) -> Void) {
+    func visit(_ index: Int) {
+      guard var load = loads[index] else { return }
+      body(&load)
+      loads[index] = load
+    }
+    if task.request.source != nil { visit(load(of: nil, task)) }
+    var rest = destinations
+    while rest != 0 {
+      visit(load(of: rest.trailingZeroBitCount, task))
+      rest &= rest - 1
+    }
+  }
+
+  private mutating func charge(_ task: CopyTask, _ count: Int) {
+    func advanced(_ opens: UInt64, _ rate: UInt64) -> UInt64 {
+      max(opens, now > Self.rateSlack ? now - Self.rateSlack : 0) + UInt64(Double(count) / Double(rate) * 1e9)
+    }
+    if let rate = configuration.rate { rateOpens = advanced(rateOpens, rate) }
+    if let rate = task.rate { task.rateOpens = advanced(task.rateOpens, rate) }
+  }
+
+  // MARK: Independent pace
+
+  /// Lets go of the destinations that have made the others of a stream wait for too long.
+  ///
+  /// - Returns: when they will have; `.max` while nobody waits.
+  private mutating func lookForHoldUp(_ task: CopyTask, _ stream: Int) -> UInt64 {
+    let found = task.streams[stream]
+    guard found.reading == 0, found.mask.nonzeroBitCount > 1 else { return .max }
+    var waitedFor: UInt64 = 0
+    found.mask.forEachMember { if task.sides[$0].carried > 0 { waitedFor |= .only($0) } }
+    guard waitedFor != 0, waitedFor != found.mask else {
+      task.streams[stream].holdUp.stop(now: now)
+      return .max
+    }
+    let due = task.streams[stream].holdUp.note(waitedFor, now: now)
+    guard due <= now else { return due }
+    letGo(task, stream, found.mask & task.streams[stream].holdUp.mask)
+    return now
+  }
+
+  /// Gives destinations a stream of their own, with the sub-jobs that wait for them.
+  private mutating func letGo(_ task: CopyTask, _ stream: Int, _ destinations: UInt64) {
+    task.isUneven = true
+    let before = task.streams[stream]
+    task.add(Stream(mask: destinations, cursor: before.cursor, end: before.end, isFresh: before.isFresh, isLagging: true))
+    let own = task.streams.lastIndex { $0.mask == destinations && $0.isLagging && $0.inFlight == 0 } ?? stream
+    task.streams[stream].mask &= ~destinations
+    task.streams[stream].holdUp = HoldUp()
+    let index = task.index
+    for number in subJobs.indices where subJobs[number].task == index && subJobs[number].stream == stream && subJobs[number].isInSlot {
+      guard subJobs[number].waiting & task.streams[stream].mask == 0 else { continue }
+      // It waits for those that are let go; the others have it, and everybody may know.
+      subJobs[number].stream = own
+      task.streams[stream].inFlight -= 1
+      task.streams[own].inFlight += 1
+      if !before.isLagging { laggingPages += subJobs[number].run?.count ?? 0 }
+      publishWritten(number, task)
+    }
+    finishWhereComplete(task)
+  }
+
+  /// Whom the others have waited for, or were overtaken by: one read serves all again.
+  private mutating func mergeIfCaughtUp(_ task: CopyTask, _ stream: Int) {
+    let own = task.streams[stream]
+    guard own.isLagging, own.isFresh else { return }
+    guard
+      let other = task.streams.indices.first(where: {
+        let candidate = task.streams[$0]
+        return $0 != stream && !candidate.isSpent && candidate.isFresh && candidate.end == own.end && candidate.cursor == own.cursor
+      })
+    else { return }
+    task.streams[other].mask |= own.mask
+    task.streams[stream].mask = 0
+  }
+}

@@ -1,0 +1,87 @@
+internal import Locking
+
+/// A few threads that do what may hang, for one device: flushes, closes, and transfers through the page cache.
+///
+/// Threads come as they are needed.  Work that is given after `finish` is refused, so that nothing waits for a thread that
+/// has gone.
+final class BlockingThreads: Sendable {
+  private struct Queue {
+    var work: [@Sendable () -> Void] = []
+    var next = 0
+    var threads = 0
+    var idle = 0
+    var isFinished = false
+  }
+
+  private let name: String
+  private let most: Int
+  private let queue = Locked(Queue())
+  private let pending = Semaphore()
+
+  init(_ name: String, most: Int) {
+    self.name = name
+    self.most = most
+  }
+
+  /// Makes the first thread now.
+  ///
+  /// - Throws: `DeviceError` with EAGAIN when the limit of threads is reached.
+  func startOne() throws(DeviceError) {
+    queue.withLock { $0.threads += 1 }
+    do throws(DeviceError) {
+      try SystemThread(name) { [self] in run() }.detach()
+    } catch {
+      queue.withLock { $0.threads -= 1 }
+      throw error
+    }
+  }
+
+  /// Gives the threads a piece of work.
+  ///
+  /// - Returns: whether it was taken: not after `finish`, and not when there is no thread and none to be had.
+  func perform(_ work: @escaping @Sendable () -> Void) -> Bool {
+    let wantsThread = queue.withLock { queue in
+      !queue.isFinished && queue.idle <= queue.work.count - queue.next && queue.threads < most
+    }
+    // More than one thread is for speed, and can be done without.
+    if wantsThread { try? startOne() }
+    let taken = queue.withLock { queue in
+      guard !queue.isFinished, queue.threads > 0 else { return false }
+      queue.work.append(work)
+      return true
+    }
+    if taken { pending.signal() }
+    return taken
+  }
+
+  /// Ends the threads once they have done what they were given.
+  func finish() {
+    let threads = queue.withLock { queue in
+      queue.isFinished = true
+      return queue.threads
+    }
+    for _ in 0..<threads { pending.signal() }
+  }
+
+  private func run() {
+    while true {
+      queue.withLock { $0.idle += 1 }
+      pending.wait()
+      let next: (@Sendable () -> Void)? = queue.withLock { queue in
+        queue.idle -= 1
+        guard queue.next < queue.work.count else { return nil }
+        defer {
+          queue.next += 1
+          if queue.next == queue.work.count {
+            queue.work.removeAll(keepingCapacity: true)
+            queue.next = 0
+          }
+        }
+        return queue.work[queue.next]
+      }
+      // A signal without work is one of `finish`, which come after those of all work.
+      guard let next else { return }
+      next()
+    }
+  }
+}

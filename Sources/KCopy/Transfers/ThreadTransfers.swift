@@ -1,0 +1,63 @@
+internal import Glibc
+internal import Locking
+internal import URing
+
+/// Transfers on the threads of their devices: those through the page cache, which may block, and all of them where
+/// io_uring is refused.
+final class ThreadTransfers: Sendable {
+  private let completions = Locked<[Completion]>([])
+  /// The mailbox's own: a completion and a command end the same wait.
+  private let wakeUp: WakeUp
+
+  init(wakeUp: WakeUp) { self.wakeUp = wakeUp }
+
+  var isEmpty: Bool { completions.withLock { $0.isEmpty } }
+
+  func read(_ device: LocalMedium, at position: UInt64, into memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
+    let descriptor = device.description(at: position, count: count).descriptor
+    perform(device, token) { memory.read(from: descriptor, at: position, into: offset, count: count) }
+  }
+
+  func write(_ device: LocalMedium, at position: UInt64, from memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
+    let descriptor = device.description(at: position, count: count).descriptor
+    perform(device, token) { memory.write(to: descriptor, at: position, from: offset, count: count) }
+  }
+
+  private func perform(_ device: LocalMedium, _ token: UInt64, _ transfer: @escaping @Sendable () -> Int64) {
+    let taken = device.perform { self.complete(Completion(token: token, result: transfer())) }
+    if !taken { complete(Completion(token: token, result: Int64(-EAGAIN))) }
+  }
+
+  private func complete(_ completion: Completion) {
+    let isFirst = completions.withLock { completions in
+      completions.append(completion)
+      return completions.count == 1
+    }
+    if isFirst { wakeUp.signal() }
+  }
+
+  /// Appends what has completed.
+  func take(into list: inout [Completion]) {
+    completions.withLock { completions in
+      list.append(contentsOf: completions)
+      completions.removeAll(keepingCapacity: true)
+    }
+  }
+}
+
+/// The memories of a client by their numbers.
+struct Memories {
+  private var byNumber: [TransferMemory?] = []
+
+  subscript(number: Int) -> TransferMemory {
+    guard let memory = byNumber[number] else { preconditionFailure("a transfer without memory") }
+    return memory
+  }
+
+  mutating func attach(_ memory: TransferMemory, as number: Int) {
+    while byNumber.count <= number { byNumber.append(nil) }
+    byNumber[number] = memory
+  }
+
+  mutating func detach(_ number: Int) { byNumber[number] = nil }
+}
