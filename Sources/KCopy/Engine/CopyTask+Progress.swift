@@ -13,20 +13,27 @@ extension CopyTask {
       }
       if !isUneven, live & ~destinations == 0 {
         published.progress.bytesDone += count
-      } else if live != 0 {
-        // What was done before was done for all the others too, or it is counted when the last of them has it.
+      } else if live & destinations != 0 {
+        // Counted when the last of them has it.
         published.progress.bytesDone += published.common(live, in: range)
       }
     }
   }
 
   /// Takes down what has become of parts of a piece on one destination.
-  func settle(_ destination: Int, _ parts: [(range: Range<UInt64>, status: RangeMap.Status)]) {
+  func settle(_ destination: Int, _ parts: [(range: Range<UInt64>, status: RangeMap.Status)], in piece: Range<UInt64>) {
     isUneven = true
+    let live = live
     copy.publish { published in
+      // Counted before and after in the piece alone: a map with many bad sectors is long.
+      func count(_ status: RangeMap.Status) -> UInt64 { published.maps[destination].bytes(status, in: piece) }
+      let (written, failed) = (count(.written), count(.failed))
+      let common = live == 0 ? 0 : published.common(live, in: piece)
       for part in parts { published.maps[destination].set(part.range, part.status) }
+      published.progress.destinations[destination].bytesDone += count(.written) - written
+      published.progress.destinations[destination].bytesFailed += count(.failed) - failed
+      if live != 0 { published.progress.bytesDone += published.common(live, in: piece) - common }
     }
-    recount()
   }
 
   /// Counts anew from the maps.
@@ -90,6 +97,7 @@ extension CopyTask {
   /// What was written to a destination may be lost, and has to be written again.
   func lost(_ destination: Int) {
     isUneven = true
+    noteFlushes(destination)
     copy.publish { $0.maps[destination].replace(.written, with: .missing) }
     recount()
   }

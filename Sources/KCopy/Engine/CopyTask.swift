@@ -20,7 +20,8 @@ final class CopyTask {
   /// The places of its devices among the client's loads: the source's first, where there is one.
   var loads: [Int] = []
 
-  var subJobsInFlight = 0
+  /// Its sub-jobs in flight.
+  var subJobs: [Int] = []
   var flushesInFlight = 0
   /// Bit i: destination i has not failed.
   var live: UInt64

@@ -14,7 +14,10 @@ extension Engine where Driver: ~Copyable {
       task.rateOpens = now
       queue(task)
     case .priority(let priority):
-      // The queue that it stands in passes it on.
+      if task.isQueued {
+        queues[task.priority].remove(task)
+        queues[priority].append(task)
+      }
       task.priority = priority
     }
   }
@@ -49,6 +52,7 @@ extension Engine where Driver: ~Copyable {
   }
 
   private mutating func tryAgain(_ task: CopyTask, _ destination: Int) {
+    for number in task.subJobs where subJobs[number].written.has(destination) { publishWritten(number, task) }
     guard task.sides[destination].carried == 0,
       let lacking = task.copy.publish({ $0.maps[destination].next(.missing, from: 0) }),
       let stream = task.streams.firstIndex(where: { $0.mask.has(destination) && $0.isFresh }),

@@ -14,6 +14,8 @@ extension Engine where Driver: ~Copyable {
     guard task.live.has(destination), !task.finished.has(destination), !task.isStopped, task.pause == nil, side.carried == 0,
       !side.isFlushing, !task.isStreaming(destination)
     else { return }
+    // What others still wait for isn't in the map yet.
+    for number in task.subJobs where subJobs[number].written.has(destination) { publishWritten(number, task) }
     if task.copy.publish({ $0.maps[destination].next(.missing, from: 0) != nil }) {
       // A device that didn't zero by itself after all, or an error that was waited out.
       return repair(task, destination)
@@ -24,7 +26,6 @@ extension Engine where Driver: ~Copyable {
   /// Gives a destination what its map lacks, by a stream of its own.
   mutating func repair(_ task: CopyTask, _ destination: Int) {
     task.isUneven = true
-    task.noteFlushes(destination)
     task.add(Stream(mask: .only(destination), cursor: 0, end: task.plan.count, isFresh: false))
     queue(task)
   }
@@ -32,7 +33,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func flush(_ task: CopyTask, _ destination: Int) {
     task.sides[destination].isFlushing = true
     task.flushesInFlight += 1
-    if task.subJobsInFlight == 0, !task.isCancelled { task.copy.publish { $0.progress.phase = .flush } }
+    if task.subJobs.isEmpty, !task.isCancelled { task.copy.publish { $0.progress.phase = .flush } }
     busy(task, destination)
     let index = task.index
     task.request.destinations[destination].device.flush { [mailbox] result in
@@ -76,7 +77,7 @@ extension Engine where Driver: ~Copyable {
 
   /// Ends a copy that starts nothing any more and has nothing in flight.
   mutating func endIfIdle(_ task: CopyTask) {
-    guard task.subJobsInFlight == 0, task.flushesInFlight == 0, task.index >= 0 else { return }
+    guard task.subJobs.isEmpty, task.flushesInFlight == 0, task.index >= 0 else { return }
     guard task.isStopped || task.live & ~task.finished == 0 else { return }
     // What was written before an error is flushed too: a later attempt need not write it again.
     let unflushed = task.live & ~task.finished

@@ -13,7 +13,7 @@ extension Engine where Driver: ~Copyable {
     let parts: [(range: Range<UInt64>, status: RangeMap.Status)] =
       good.compactMap(inRegion).map { ($0, .written) } + (unreadable[index] ?? []).compactMap(inRegion).map { ($0, .failed) }
       + bad.compactMap(inRegion).map { ($0, .failed) }
-    task.settle(destination, parts)
+    task.settle(destination, parts, in: subJob.range)
   }
 
   /// A destination has come to an end with a sub-job: it has it, or never will.
@@ -56,6 +56,14 @@ extension Engine where Driver: ~Copyable {
     if !task.isStopped { queue(task) }
   }
 
+  /// A destination has failed: the slots of the sub-jobs that wait for it only are free.
+  mutating func releaseSlots(_ task: CopyTask) {
+    for number in task.subJobs {
+      releaseSlot(number, task)
+      if !subJobs[number].isInSlot { publishWritten(number, task) }
+    }
+  }
+
   /// Shows what destinations have.
   mutating func publishWritten(_ index: Int, _ task: CopyTask) {
     let written = subJobs[index].written
@@ -70,7 +78,7 @@ extension Engine where Driver: ~Copyable {
     unreadable[index] = nil
     if let run = subJob.run {
       giveBack(run)
-      if task.streams[subJob.stream].isLagging { laggingPages -= run.count }
+      if subJob.isLagging { laggingPages -= run.count }
       if subJob.isReserved {
         let most = arenas.reserve / 2
         forEachLoad(task, subJob.carried) { $0.giveBack(run.count, most: most) }
@@ -79,7 +87,7 @@ extension Engine where Driver: ~Copyable {
     reservedTransfers -= subJob.carried.nonzeroBitCount
     subJobs[index].task = -1
     freeSubJobs.append(index)
-    task.subJobsInFlight -= 1
+    if let place = task.subJobs.firstIndex(of: index) { task.subJobs.remove(at: place) }
   }
 
   mutating func giveBack(_ run: PageRun) {

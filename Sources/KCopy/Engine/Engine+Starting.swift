@@ -31,12 +31,6 @@ extension Engine where Driver: ~Copyable {
     var isStuck = false
     outer: for level in queues.indices {
       while let task = queues[level].first {
-        guard task.priority == level else {
-          // It was given another place since.
-          queues[level].removeFirst()
-          queues[task.priority].append(task)
-          continue
-        }
         switch start(task, fromReserve: false) {
         case .done:
           stuckSince = 0
@@ -152,25 +146,25 @@ extension Engine where Driver: ~Copyable {
     var count = min(task.plan.piece(at: range.lowerBound, limit: limit), Int(min(UInt64(range.count), UInt64(limit))))
     var run: PageRun?
     if !byDevices {
-      guard mayHaveMore(task, stream, count) else { return .nothing }
+      guard fits(task, stream, at: range.lowerBound, count), mayHaveMore(task, stream, count) else { return .nothing }
       guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
       run = taken
     }
     if !task.hasStarted { task.begin() }
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
-      isReading: !isZeroing, isReserved: fromReserve)
+      isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging)
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
     reservedTransfers += transfers
-    task.subJobsInFlight += 1
+    task.subJobs.append(index)
     task.streams[stream].inFlight += 1
     task.streams[stream].cursor = range.lowerBound + UInt64(count)
     mask.forEachMember { destination in
       task.sides[destination].carried += 1
       if task.isSequential { task.sides[destination].line.append(index) }
     }
-    if task.streams[stream].isLagging { laggingPages += run?.count ?? 0 }
+    if subJob.isLagging { laggingPages += run?.count ?? 0 }
     charge(task, count)
     mergeIfCaughtUp(task, stream)
     if isZeroing {
@@ -193,6 +187,12 @@ extension Engine where Driver: ~Copyable {
       return nil
     }
     return lacking.start..<min(lacking.end, end)
+  }
+
+  /// Whether the client has the pages for the smallest piece at all: one that was made smaller may not.
+  private func fits(_ task: CopyTask, _ stream: Int, at offset: UInt64, _ count: Int) -> Bool {
+    let smallest = task.widest(task.streams[stream].mask, offset: offset, count: min(count, task.plan.unit))
+    return smallest <= arenas.limit * PagePool.pageBytes
   }
 
   /// Those that were left behind have half of the pages together, and one sub-job each beyond that.
@@ -280,14 +280,14 @@ extension Engine where Driver: ~Copyable {
     let own = task.streams.lastIndex { $0.mask == destinations && $0.isLagging && $0.inFlight == 0 } ?? stream
     task.streams[stream].mask &= ~destinations
     task.streams[stream].holdUp = HoldUp()
-    let index = task.index
-    for number in subJobs.indices where subJobs[number].task == index && subJobs[number].stream == stream && subJobs[number].isInSlot {
+    for number in task.subJobs where subJobs[number].stream == stream && subJobs[number].isInSlot {
       guard subJobs[number].waiting & task.streams[stream].mask == 0 else { continue }
       // It waits for those that are let go; the others have it, and everybody may know.
       subJobs[number].stream = own
       task.streams[stream].inFlight -= 1
       task.streams[own].inFlight += 1
-      if !before.isLagging { laggingPages += subJobs[number].run?.count ?? 0 }
+      if !subJobs[number].isLagging { laggingPages += subJobs[number].run?.count ?? 0 }
+      subJobs[number].isLagging = true
       publishWritten(number, task)
     }
     finishWhereComplete(task)

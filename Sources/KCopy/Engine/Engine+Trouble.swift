@@ -95,6 +95,7 @@ extension Engine where Driver: ~Copyable {
       pause(task, .error(error))
     } else if let destination = token.destination {
       task.fail(destination, error)
+      releaseSlots(task)
       if mode == .stop { task.isHalted = true }
     } else {
       task.note(error)

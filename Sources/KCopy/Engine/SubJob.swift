@@ -19,6 +19,8 @@ struct SubJob {
   var isReading = false
   /// Whether its pages are of the reserve.
   var isReserved = false
+  /// Whether its pages count as those of a stream that was left behind.
+  var isLagging = false
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
 

@@ -49,6 +49,17 @@ public struct RangeMap: Sendable, Equatable {
     extents.reduce(0) { $1.status == status ? $0 + $1.count : $0 }
   }
 
+  /// How many bytes of a range have the status.
+  public func bytes(_ status: Status, in range: Range<UInt64>) -> UInt64 {
+    guard !range.isEmpty else { return 0 }
+    var total: UInt64 = 0
+    for extent in extents[index(of: range.lowerBound)...] {
+      guard extent.start < range.upperBound else { break }
+      if extent.status == status { total += min(extent.end, range.upperBound) - max(extent.start, range.lowerBound) }
+    }
+    return total
+  }
+
   /// The extent that holds an offset.
   public func extent(at offset: UInt64) -> Extent { extents[index(of: offset)] }
 
