@@ -95,6 +95,22 @@ public func withWorkbench<R>(_ body: (Workbench) throws -> R) throws -> R {
   return result
 }
 
+/// The same for a body that waits.
+nonisolated(nonsending) public func withWorkbench<R>(
+  _ body: nonisolated(nonsending) (Workbench) async throws -> R
+) async throws -> R {
+  let bench = try Workbench()
+  let result: R
+  do {
+    result = try await body(bench)
+  } catch {
+    try? bench.clear()
+    throw error
+  }
+  try bench.clear()
+  return result
+}
+
 /// A workbench with a daemon on it.
 public func withDaemon<R>(options: [String] = [], _ body: (Workbench, Daemon) throws -> R) throws -> R {
   try withWorkbench { bench in try body(bench, bench.daemon(options: options)) }

@@ -27,12 +27,16 @@ extension CopyTask {
     copy.publish { published in
       // Counted before and after in the piece alone: a map with many bad sectors is long.
       func count(_ status: RangeMap.Status) -> UInt64 { published.maps[destination].bytes(status, in: piece) }
-      let (written, failed) = (count(.written), count(.failed))
+      let (written, durable, failed) = (count(.written), count(.durable), count(.failed))
       let common = live == 0 ? 0 : published.common(live, in: piece)
       for part in parts { published.maps[destination].set(part.range, part.status) }
-      published.progress.destinations[destination].bytesDone += count(.written) - written
-      published.progress.destinations[destination].bytesFailed += count(.failed) - failed
-      if live != 0 { published.progress.bytesDone += published.common(live, in: piece) - common }
+      published.progress.destinations[destination].bytesDone += count(.written) + count(.durable)
+      published.progress.destinations[destination].bytesDone -= written + durable
+      published.progress.destinations[destination].bytesDurable += count(.durable)
+      published.progress.destinations[destination].bytesDurable -= durable
+      published.progress.destinations[destination].bytesFailed += count(.failed)
+      published.progress.destinations[destination].bytesFailed -= failed
+      if live != 0 { published.progress.bytesDone = published.progress.bytesDone + published.common(live, in: piece) - common }
     }
   }
 

@@ -131,7 +131,10 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
-    guard let range = next(task, stream) else { return .nothing }
+    guard let range = next(task, stream) else {
+      finishWhereComplete(task)
+      return .nothing
+    }
     let mask = task.streams[stream].mask
     let isZeroing = task.request.source == nil
     var byDevices = isZeroing
@@ -153,7 +156,8 @@ extension Engine where Driver: ~Copyable {
     if !task.hasStarted { task.begin() }
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
-      isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging)
+      isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
+      isRepair: !task.streams[stream].isFresh)
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
     reservedTransfers += transfers
@@ -186,7 +190,9 @@ extension Engine where Driver: ~Copyable {
       task.streams[stream].cursor = end
       return nil
     }
-    return lacking.start..<min(lacking.end, end)
+    // Files lack what they lack to the byte, and disks are read and written by whole blocks.
+    let block = UInt64(task.request.largestBlock)
+    return lacking.start / block * block..<min((lacking.end + block - 1) / block * block, end)
   }
 
   /// Whether the client has the pages for the smallest piece at all: one that was made smaller may not.

@@ -92,7 +92,7 @@ extension Engine where Driver: ~Copyable {
   /// A side has all of its sub-job.
   mutating func moved(_ token: TransferToken, _ task: CopyTask) {
     guard let destination = token.destination else { return beginWrites(token.subJob, task) }
-    if unreadable[token.subJob] == nil {
+    if unreadable[token.subJob] == nil, !subJobs[token.subJob].isRepair {
       subJobs[token.subJob].written |= .only(destination)
     } else {
       settleParts(token.subJob, task, destination, good: [0..<subJobs[token.subJob].count])
@@ -142,7 +142,7 @@ extension Engine where Driver: ~Copyable {
     idle(task, token.destination)
     guard let destination = token.destination else { preconditionFailure("zeroes for no destination") }
     if result == 0 {
-      shared.bytesWritten.wrappingAdd(UInt64(subJobs[token.subJob].count), ordering: .relaxed)
+      shared.bytesWritten.wrappingAdd(UInt64(writeCount(token.subJob, destination)), ordering: .relaxed)
       return moved(token, task)
     }
     // Which block it was nobody says: written one by one, they tell.

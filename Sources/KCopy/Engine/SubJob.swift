@@ -21,6 +21,8 @@ struct SubJob {
   var isReserved = false
   /// Whether its pages count as those of a stream that was left behind.
   var isLagging = false
+  /// Whether it is there for what a map lacks, and may cover a little more.
+  var isRepair = false
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
 
