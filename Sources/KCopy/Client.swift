@@ -5,8 +5,9 @@ internal import URing
 
 /// Memory and a thread for copies: kcopyd's client.
 ///
-/// A client is made with a number of pages, and its copies never use more at any time.  Its notifications are serial:
-/// they come one after the other on the client's thread, and have to return soon.
+/// A client is made with a number of pages, and its copies never use more at any time
+/// (`Documentation/admin-guide/device-mapper/kcopyd.rst`).  Its notifications are serial: they come one after the other on
+/// the client's thread, and have to return soon.
 public final class Client: Sendable {
   private let mailbox: Mailbox
   private let thread: SystemThread
@@ -61,7 +62,7 @@ public final class Client: Sendable {
 
   // MARK: Copies
 
-  /// Copies a region to one or more others, all of the same length, reading it once.
+  /// Copies a region to one or more others, all of the same length, reading it once: `dm_kcopyd_copy`.
   ///
   /// - Parameters:
   ///   - source: the region to read.
@@ -81,7 +82,7 @@ public final class Client: Sendable {
   }
 
   /// Fills regions with zeroes, all of the same length: by the device's own command where it has one
-  /// (`REQ_OP_WRITE_ZEROES`, or `FALLOC_FL_ZERO_RANGE` on a file), else written.
+  /// (`REQ_OP_WRITE_ZEROES`, or `FALLOC_FL_ZERO_RANGE` on a file), else written.  It is `dm_kcopyd_zero`.
   ///
   /// Parameters, result and errors are those of `copy`.
   @discardableResult
@@ -132,10 +133,10 @@ public final class Client: Sendable {
   /// What moves the bytes of this client.
   public var transport: Transport { shared.transport }
 
-  /// Pages that no copy uses at this moment.
+  /// Pages, of 4096 bytes, that no copy uses at this moment.
   public var pagesFree: Int { shared.pagesFree.load(ordering: .relaxed) }
 
-  /// The most pages that were ever in use at once.
+  /// The most pages, of 4096 bytes, that were ever in use at once.
   public var pagesPeak: Int { shared.pagesPeak.load(ordering: .relaxed) }
 
   /// Bytes read from sources since the client was made.
@@ -144,7 +145,7 @@ public final class Client: Sendable {
   /// Bytes written to destinations since the client was made, those that a device zeroed by itself included.
   public var bytesWritten: UInt64 { shared.bytesWritten.load(ordering: .relaxed) }
 
-  /// Takes no more copies, waits until those it has are notified, and releases the memory.
+  /// Takes no more copies, waits until those it has are notified, and releases the memory: `dm_kcopyd_client_destroy`.
   ///
   /// From a notification of the client itself it doesn't wait, as that would be for itself: the thread ends by itself
   /// once the last copy is notified.

@@ -1,7 +1,7 @@
 internal import Glibc
 
 extension Client {
-  /// What moves the bytes.
+  /// What moves the bytes of a client.
   public enum Transport: String, Sendable {
     /// io_uring, with registered memory.
     case ring
@@ -11,20 +11,22 @@ extension Client {
 
   /// The shape of a client.  All of it but `transport` can be changed while copies run: see `Client.update`.
   public struct Configuration: Sendable, Equatable {
-    /// 4096-byte pages set aside for the copies of the client.
+    /// 4096-byte pages set aside for the copies of the client, at least those of one sub-job: `num_pages` of
+    /// `kcopyd_client_create` as `Documentation/admin-guide/device-mapper/kcopyd.rst` has it.
     public var pages = 4096
-    /// The largest single transfer, in bytes; a multiple of 4096, at most 1 GiB.
+    /// The largest single transfer, in bytes; a multiple of 4096, at most 1 GiB: kcopyd's `kcopyd_subjob_size_kb`, per client.
     public var subjob = 1 << 20
-    /// Sub-jobs of one copy in flight at once.
+    /// Sub-jobs of one copy in flight at once, 1 to 4096: `SPLIT_COUNT` of `drivers/md/dm-kcopyd.c`.
     public var slots = 8
     /// The percentage of the time that the client keeps a device busy, 1 to 100: kcopyd's throttle, by a clock of
     /// nanoseconds.  No read starts while one of its devices is over it; what is under way goes on.
     public var throttle = 100
-    /// Bytes per second of all copies together; `nil`: as fast as it goes.
+    /// Bytes of the regions per second, of all copies together, at least 1; `nil`: as fast as it goes.
     public var rate: UInt64?
     /// `nil`: io_uring if the kernel lets us, else threads.
     public var transport: Transport?
 
+    /// 16 MiB of pages, sub-jobs of 1 MiB, 8 slots, no throttle and no rate.
     public init() {}
 
     /// - Throws: EINVAL for a shape that no client can have.

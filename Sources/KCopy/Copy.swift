@@ -28,10 +28,14 @@ public final class Copy: Sendable {
   /// A snapshot of the progress; it never waits for a device.
   public var progress: CopyProgress { published.withLock { $0.progress } }
 
-  /// What has become of each byte on one destination, counted from 0; it never waits for a device.
+  /// What has become of each byte on one destination; it never waits for a device.
+  ///
+  /// - Parameter destination: its number, from 0; less than there are.
   public func map(of destination: Int) -> RangeMap { published.withLock { $0.maps[destination] } }
 
   /// Asks the copy to end: no transfer starts after it is taken, and the notification comes once none is in flight.
+  ///
+  /// What `kcopyd_cancel` was to be, which `drivers/md/dm-kcopyd.c` never had.
   public func cancel() { mailbox.post(.change(self, .cancel)) }
 
   /// Starts nothing more until `resume`; what is in flight ends.
@@ -69,6 +73,10 @@ public final class PreparedNotification: Sendable {
   /// Lets the notification come, on the client's thread, after those that are due already: `dm_kcopyd_do_callback`.
   ///
   /// Only the first call counts.  From any thread; it never waits.
+  ///
+  /// - Parameters:
+  ///   - readError: what the notification is to say of reading.
+  ///   - writeErrors: what it is to say of writing, bit i for destination i.
   public func fire(readError: Bool = false, writeErrors: UInt64 = 0) {
     guard !isFired.exchange(true, ordering: .relaxed) else { return }
     var progress = CopyProgress(destinations: [])

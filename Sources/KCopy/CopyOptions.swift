@@ -27,14 +27,17 @@ public struct CopyOptions: Sendable {
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.
   public var fillsTailWithZeroes = false
+  /// What an error does to the rest of the copy.
   public var errors = ErrorMode.drop
+  /// In which order every destination is written.
   public var order = Order.any
-  /// How many times a transfer that failed is tried again before it counts as failed.
+  /// How many times a transfer that failed is tried again, from 0 on, before it is narrowed down to the blocks that fail.
   public var retries = 0
-  /// Bytes of the region per second, at most; `nil`: as fast as it goes.
+  /// Bytes of the region per second, at least 1; `nil`: as fast as the client lets it.
   public var rate: UInt64?
   /// Whose turn comes first among the copies of a client: 0 (first) to 9.
   public var priority = 5
 
+  /// Flushed, in any order, without retries; a destination that fails is dropped.
   public init() {}
 }

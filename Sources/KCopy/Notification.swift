@@ -2,19 +2,26 @@
 public struct TransferError: Error, Sendable, Equatable {
   /// Which step failed.
   public enum Step: String, Sendable {
-    case read, write, flush
+    /// Reading the source.
+    case read
+    /// Writing a destination, or zeroing it.
+    case write
+    /// Flushing a destination: data that was written before may be lost.
+    case flush
   }
 
-  /// The errno, positive.
+  /// The errno of the transfer, positive; EIO also where a device takes or gives nothing, which no errno says.
   public var errno: Int32
+  /// Which step failed.
   public var step: Step
   /// The destination whose write or flush failed, from 0; `nil` for a read.
   public var destination: Int?
-  /// The first byte of the transfer that failed, on the device that failed it.
+  /// The first byte of the transfer that failed, on the device that failed it; of a read or write narrowed down to its blocks.
   public var offset: UInt64
   /// The length of that transfer, in bytes; of a flush, of the region.
   public var length: UInt64
 
+  /// An error as the engine tells it; for tests of those who receive it.
   public init(errno: Int32, step: Step, destination: Int?, offset: UInt64, length: UInt64) {
     self.errno = errno
     self.step = step
@@ -26,7 +33,16 @@ public struct TransferError: Error, Sendable, Equatable {
 
 /// Where one destination stands.
 public enum DestinationState: String, Sendable {
-  case queued, running, done, failed, cancelled
+  /// Nothing of the copy has begun.
+  case queued
+  /// The copy has begun, and this destination isn't at its end.
+  case running
+  /// Complete: every byte is written, and flushed if that was asked for.
+  case done
+  /// At its end, and not complete: an error of its own, or of the source.
+  case failed
+  /// Not complete when the copy was cancelled, without an error of its own.
+  case cancelled
 }
 
 /// Why a copy starts nothing although it isn't at its end.
@@ -39,6 +55,7 @@ public enum PauseReason: Sendable, Equatable {
 
 /// One destination of a copy, as a snapshot or at its end.
 public struct DestinationProgress: Sendable, Equatable {
+  /// Where it stands.
   public var state = DestinationState.queued
   /// Bytes of the region that are written.
   public var bytesDone: UInt64 = 0
@@ -49,6 +66,7 @@ public struct DestinationProgress: Sendable, Equatable {
   /// The destination's own first error; `nil` also where it fails because the source did.
   public var error: TransferError?
 
+  /// A destination of a copy that waits.
   public init() {}
 }
 
@@ -56,10 +74,17 @@ public struct DestinationProgress: Sendable, Equatable {
 public struct CopyProgress: Sendable, Equatable {
   /// What the copy is busy with.
   public enum Phase: String, Sendable {
+    /// Nothing: it waits for its turn, or has ended.
     case none = ""
-    case copy, flush, cancelling
+    /// Reads and writes.
+    case copy
+    /// A last flush; nothing else is in flight.
+    case flush
+    /// It was cancelled, and waits for what is in flight.
+    case cancelling
   }
 
+  /// What the copy is busy with.
   public var phase = Phase.none
   /// Set while the copy is paused.
   public var pause: PauseReason?
@@ -69,13 +94,16 @@ public struct CopyProgress: Sendable, Equatable {
   public var bytesDone: UInt64 = 0
   /// Bytes that are flushed on every live destination.
   public var bytesDurable: UInt64 = 0
+  /// A read failed for good: kcopyd's `read_err`.
   public var readError = false
-  /// Bit i: a write or flush of destination i failed.
+  /// Bit i: a write or flush of destination i failed for good; kcopyd's `write_err`.
   public var writeErrors: UInt64 = 0
   /// The first error of all.
   public var firstError: TransferError?
+  /// Each destination by itself, in the order in which they were given.
   public var destinations: [DestinationProgress]
 
+  /// A copy that waits.
   public init(destinations: [DestinationProgress]) { self.destinations = destinations }
 }
 
@@ -85,17 +113,20 @@ public struct CopyProgress: Sendable, Equatable {
 /// only if a write or flush of destination i did (`Documentation/admin-guide/device-mapper/kcopyd.rst`).  A destination
 /// is complete and durable if and only if its state is `done`.
 public struct Notification: Sendable {
+  /// Whether `Copy.cancel` ended it.
   public var wasCancelled: Bool
+  /// The last snapshot, which changes no more.
   public var progress: CopyProgress
-  /// What has become of each byte, per destination.
+  /// What has become of each byte, per destination; empty for a notification that was prepared.
   public var maps: [RangeMap]
 
+  /// A notification as the engine makes it; for tests of those who receive it.
   public init(wasCancelled: Bool, progress: CopyProgress, maps: [RangeMap] = []) {
     self.wasCancelled = wasCancelled
     self.progress = progress
     self.maps = maps
   }
 
-  /// Whether every destination is complete.
+  /// Whether every destination is complete: no error, and not cancelled.
   public var isComplete: Bool { !wasCancelled && !progress.readError && progress.writeErrors == 0 }
 }

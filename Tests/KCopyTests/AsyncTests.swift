@@ -35,12 +35,13 @@ struct AsyncTests {
       let fault = try bench.faultDevice(size: Self.size)
       let destination = try bench.open(fault.path)
       let client = try bench.client(.ring, subjob: 64 << 10, slots: 2)
-      let task = Task { try await client.copy(from: Region(source), to: [Region(destination)]) }
+      var task: Task<KCopy.Notification, any Error>?
       try fault.holding(.write) {
+        task = Task { try await client.copy(from: Region(source), to: [Region(destination)]) }
         try fault.awaitRequest(.write)
-        task.cancel()
+        task?.cancel()
       }
-      let notification = try await task.value
+      let notification = try await #require(task).value
       #expect(notification.wasCancelled && notification.progress.destinations[0].state == .cancelled)
     }
   }

@@ -60,20 +60,23 @@ struct CopyPlanTests {
           limits.append([16384, 65536, 81920, 1 << 20].randomElement(using: &random)!)
           return limits.last!
         }
-        let sentence = "seed \(seed), round \(round): \(plan.count) bytes, starts \((request.destinations + [request.source]).map(\.start))"
+        let sentence =
+          "seed \(seed), round \(round): \(plan.count) bytes, starts \(request.destinations.map(\.start)) from \(request.source?.start ?? 0)"
         try #require(pieces.first?.lowerBound == 0 && pieces.last?.upperBound == plan.count, "\(sentence)")
         for (piece, next) in zip(pieces, pieces.dropFirst()) { try #require(piece.upperBound == next.lowerBound, "\(sentence)") }
         for (piece, limit) in zip(pieces, limits) { try #require(piece.count <= limit, "\(sentence): \(piece)") }
-        let task = CopyTask(Copy(destinations: request.destinations.count, mailbox: try Mailbox()), request)
+        let copy = Copy(destinations: request.destinations.count, bytes: request.count, mailbox: try Mailbox())
+        let task = CopyTask(copy, request, serial: 1)
         for piece in pieces {
           for (index, side) in request.destinations.enumerated() where side.device.isBlockDevice {
             let count = task.writeCount(index, offset: piece.lowerBound, count: piece.count)
-            let isDirect = side.device.isDirect(at: side.start + piece.lowerBound, count: count)
+            let isDirect = side.device.local?.description(at: side.start + piece.lowerBound, count: count).isDirect == true
             try #require(isDirect, "\(sentence): \(piece) to destination \(index)")
           }
-          let source = request.source
+          let source = try #require(request.source)
           try #require(
-            !source.device.isBlockDevice || source.device.isDirect(at: source.start + piece.lowerBound, count: piece.count),
+            !source.device.isBlockDevice
+              || source.device.local?.description(at: source.start + piece.lowerBound, count: piece.count).isDirect == true,
             "\(sentence): \(piece) of the source")
         }
       }
@@ -98,8 +101,8 @@ struct CopyPlanTests {
       #expect(plan.head == 0)
       let pieces = Self.pieces(plan) { 1 << 20 }
       for piece in pieces.prefix(2) {
-        for side in [request.source] + request.destinations {
-          #expect(side.device.isDirect(at: side.start + piece.lowerBound, count: piece.count), "\(piece)")
+        for side in [request.source].compactMap({ $0 }) + request.destinations {
+          #expect(side.device.local?.description(at: side.start + piece.lowerBound, count: piece.count).isDirect == true, "\(piece)")
         }
       }
       #expect(pieces.map(\.count) == [1 << 20, 44 * 4096] + (tail == 0 ? [] : [Int(tail)]))

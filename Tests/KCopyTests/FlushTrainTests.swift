@@ -76,7 +76,7 @@ struct FlushTrainTests {
     }
   }
 
-  @Test("A flush that fails fails every copy that it covers, and none that boarded later", arguments: transports)
+  @Test("Flushes that fail fail every copy that they cover, after it has written again, and none that boarded later", arguments: transports)
   func failure(_ transport: Client.Transport) throws {
     try withWorkbench { bench in
       let (fault, device, source, client) = try Self.setUp(bench, transport)
@@ -94,12 +94,13 @@ struct FlushTrainTests {
         #expect(notification.progress.firstError?.step == .flush && notification.progress.destinations[0].state == .failed)
       }
       #expect(results.withLock { $0 } == [0], "who rode the one before")
-      #expect(try fault.count(.flush) - before == 2)
+      let failed = try fault.count(.flush)
+      #expect(failed - before >= 3, "one more after all was written again")
 
       try fault.setFaults([])
       try client.copy(from: Region(source), to: [Self.region(device, 0)], notify: later.handler)
       #expect(try later.wait()[0].isComplete)
-      #expect(try fault.count(.flush) - before == 3)
+      #expect(try fault.count(.flush) - failed == 1)
     }
   }
 

@@ -9,7 +9,7 @@ struct ReadErrorTests {
   static let subjob = 64 << 10
 
   @Test(
-    "A read error sets read_err alone; its place and length are those of the transfer", arguments: transports,
+    "A read error sets read_err alone; its place and length are those of the sector", arguments: transports,
     [(512, 0), (512, 8), (512, 15), (4096, 8)])
   func read(_ transport: Client.Transport, _ place: (sectorSize: Int, subJob: Int)) throws {
     let (sectorSize, subJob) = place
@@ -30,7 +30,7 @@ struct ReadErrorTests {
       let progress = notification.progress
       #expect(progress.readError && progress.writeErrors == 0 && !notification.isComplete && !notification.wasCancelled)
       let error = TransferError(
-        errno: EIO, step: .read, destination: nil, offset: UInt64(start + subJob * Self.subjob), length: UInt64(Self.subjob))
+        errno: EIO, step: .read, destination: nil, offset: UInt64(sector * 512 / sectorSize * sectorSize), length: UInt64(sectorSize))
       #expect(progress.firstError == error)
       let done = subJob * Self.subjob
       #expect(progress.bytesDone == done && progress.bytesDurable == done, "what came before it is flushed")
@@ -40,7 +40,8 @@ struct ReadErrorTests {
         let expected = Array(bytes[start..<start + done]) + before[index][done...]
         #expect(Pattern.difference(try disks[index].contents(), from: expected) == nil)
       }
-      #expect(client.bytesRead == done && client.pagesFree == client.configuration.pages)
+      #expect(client.bytesRead >= done && client.bytesRead < done + Self.subjob, "no more than to find the place")
+      #expect(client.pagesFree == client.configuration.pages)
     }
   }
 
@@ -58,7 +59,7 @@ struct ReadErrorTests {
       let client = try bench.client(transport, subjob: Self.subjob, slots: 1)
       let progress = try copyAndWait(client, from: Region(source), to: destinations).progress
       #expect(progress.readError && progress.writeErrors == 0b10)
-      let error = TransferError(errno: EIO, step: .write, destination: 1, offset: 0, length: UInt64(Self.subjob))
+      let error = TransferError(errno: EIO, step: .write, destination: 1, offset: 0, length: 512)
       #expect(progress.firstError == error && progress.destinations[1].error == error && progress.destinations[0].error == nil)
       #expect(progress.destinations.map(\.state) == [.failed, .failed])
       let done = Self.size - Self.subjob

@@ -45,15 +45,15 @@ struct WriteErrorTests {
       #expect(!notification.isComplete && !notification.wasCancelled && !progress.readError)
       #expect(progress.writeErrors == 1 << UInt64(parameters.failing))
       let error = TransferError(
-        errno: 5, step: .write, destination: parameters.failing, offset: UInt64(parameters.subJob * Self.subjob),
-        length: UInt64(Self.subjob))
+        errno: 5, step: .write, destination: parameters.failing, offset: UInt64(sector * 512),
+        length: UInt64(parameters.sectorSize))
       #expect(progress.firstError == error)
       for (index, destination) in progress.destinations.enumerated() {
         let failed = index == parameters.failing
         #expect(destination.state == (failed ? .failed : .done) && destination.error == (failed ? error : nil))
         if !failed { #expect(destination.bytesDone == Self.size && destination.bytesDurable == Self.size) }
       }
-      #expect(progress.destinations[parameters.failing].bytesDone <= Self.size - Self.subjob)
+      #expect(progress.destinations[parameters.failing].bytesDone <= Self.size - parameters.sectorSize)
       #expect(progress.bytesDone == Self.size && progress.bytesDurable == Self.size, "every live destination has all")
       for disk in good { #expect(Pattern.difference(try disk.contents(), from: Self.bytes) == nil) }
       #expect(client.bytesRead == Self.size)
@@ -126,7 +126,7 @@ struct WriteErrorTests {
       let error = TransferError(errno: 5, step: .flush, destination: 1, offset: UInt64(Self.size), length: UInt64(Self.size))
       #expect(progress.firstError == error && progress.destinations[1].error == error)
       #expect(progress.destinations.map(\.state) == [.done, .failed])
-      #expect(progress.destinations.map(\.bytesDone) == [UInt64(Self.size), UInt64(Self.size)])
+      #expect(progress.destinations.map(\.bytesDone) == [UInt64(Self.size), 0], "what the flush should have covered may be lost")
       #expect(progress.destinations.map(\.bytesDurable) == [UInt64(Self.size), 0])
       #expect(progress.bytesDurable == Self.size, "of the live destination")
       #expect(Pattern.difference(try good.contents(), from: Self.bytes) == nil)

@@ -119,13 +119,16 @@ struct RingTests {
     // One beyond the table of what can be registered.
     let numbers = [0, 7, 1000]
     for (number, memory) in zip(numbers, memories) { ring.attach(memory, as: number) }
-    #expect(numbers.map { ring.isRegistered($0) } == [true, true, false])
+    let registered = [ring.isRegistered(0), ring.isRegistered(7), ring.isRegistered(1000)]
+    #expect(registered == [true, true, false])
     for (index, number) in (numbers + [7]).enumerated() {
       if index == 3 {
         ring.detach(7)
-        #expect(!ring.isRegistered(7))
+        let isGone = !ring.isRegistered(7)
+        #expect(isGone)
         ring.attach(try #require(TransferMemory(bytes: 10 * Self.page)), as: 7)
-        #expect(ring.isRegistered(7))
+        let isBack = ring.isRegistered(7)
+        #expect(isBack)
       }
       ring.read(source.descriptor, at: 0, into: number, offset: 600, count: 40_000, userData: 1)
       #expect(Self.completions(1, of: &ring) == [1: 40_000])

@@ -10,12 +10,14 @@ internal import Synchronization
 public final class Device: Sendable {
   /// What the device is opened for.
   public enum Access: Sendable, Equatable {
+    /// For reading: as a source.
     case reading
     /// For writing.  `exclusive`: O_EXCL on a block device, which fails with EBUSY while it is mounted, used as swap or
     /// held, and a lock by `flock(2)` on a regular file.
     case writing(exclusive: Bool)
   }
 
+  /// What it was opened for; a destination has to be open for writing.
   public let access: Access
   let facts: DeviceFacts
   let medium: any DeviceMedium
@@ -36,9 +38,10 @@ public final class Device: Sendable {
   ///
   /// - Parameters:
   ///   - descriptor: any descriptor of the file, O_PATH too; it stays the caller's.
+  ///   - access: what it is opened for.
   ///   - directory: of a file that was just created, the descriptor of its directory; it becomes the device's.
-  /// - Throws: the errno of `open(2)` as it is; EINVAL for what is neither a block device nor a regular file; EBUSY for a
-  ///   device or file that is held.
+  /// - Throws: `DeviceError`: the errno of `open(2)` as it is; EROFS for a device that is read-only; EINVAL for what is
+  ///   neither a block device nor a regular file; EBUSY for a device or file that is held.
   public convenience init(descriptor: Int32, access: Access, directory: Int32? = nil) throws(DeviceError) {
     let opened = try OpenDescriptions(of: descriptor, access: access)
     let medium: LocalMedium
@@ -53,7 +56,7 @@ public final class Device: Sendable {
 
   /// Opens a device by its path, for programs that have nothing to prove.
   ///
-  /// - Throws: as the other one.
+  /// - Throws: `DeviceError`, as `init(descriptor:access:directory:)`, and what walking the path meets: ENOENT, EACCES.
   public convenience init(path: String, access: Access) throws(DeviceError) {
     let descriptor = unsafe kcs_open(path, kcs_O_PATH, 0)
     guard descriptor >= 0 else { throw DeviceError(errno: -descriptor, call: "open") }
@@ -79,7 +82,7 @@ public final class Device: Sendable {
   /// written, so that a page that two regions share is only ever written through the page cache.  0: no direct transfers.
   var directAlignment: Int { facts.directAlignment }
 
-  /// A descriptor for asking about the device; it stays the device's.
+  /// A descriptor for asking about the device, by `ioctl(2)` for one; it stays the device's.
   public var descriptor: Int32 { local?.descriptor ?? -1 }
 
   /// Whether it is a block device.
@@ -88,9 +91,13 @@ public final class Device: Sendable {
   }
 
   /// The size now, in bytes: devices shrink and files grow.
+  ///
+  /// - Throws: `DeviceError` with the errno of `statx(2)` or of BLKGETSIZE64.
   public func currentSize() throws(DeviceError) -> UInt64 { try medium.currentSize() }
 
   /// Sets the size of a regular file, in bytes, as `ftruncate(2)` does.
+  ///
+  /// - Throws: `DeviceError` with its errno: EINVAL for a block device, EFBIG, ENOSPC.
   public func resize(to bytes: UInt64) throws(DeviceError) {
     let result = kcs_ftruncate(descriptor, bytes)
     guard result == 0 else { throw DeviceError(errno: -result, call: "ftruncate") }
@@ -102,7 +109,7 @@ public final class Device: Sendable {
   ///
   /// At most one flush of a handle is in flight, and it answers all who asked before it began.
   ///
-  /// - Parameter done: gets 0 for success, else the errno of `fdatasync(2)`.
+  /// - Parameter done: gets 0 for success, else the errno of `fdatasync(2)`; EAGAIN when there is no thread to be had.
   public func flush(_ done: @escaping @Sendable (Int32) -> Void) {
     guard train.board(done) else { return }
     drive()
@@ -137,7 +144,7 @@ public final class Device: Sendable {
   /// Closes the device on a thread that may hang, then calls `done` with 0 or the errno of `close(2)`.
   public func close(_ done: @escaping @Sendable (Int32) -> Void) { medium.close(done) }
 
-  /// Closes the device on the calling thread; returns 0 or the first errno.
+  /// Closes the device on the calling thread, which a device that hangs keeps; returns 0 or the first errno of `close(2)`.
   @discardableResult
   public func closeNow() -> Int32 { local?.closeNow() ?? 0 }
 }

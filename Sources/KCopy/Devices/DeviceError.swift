@@ -7,6 +7,7 @@ public struct DeviceError: Error, Sendable, Equatable {
   /// The call or the step, for a text: "open", "statx".
   public let call: String
 
+  /// An error with a positive errno.
   public init(errno: Int32, call: String) {
     self.errno = errno
     self.call = call

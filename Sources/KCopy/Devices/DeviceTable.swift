@@ -13,6 +13,7 @@ public final class DeviceTable: Sendable {
 
   private let entries = Locked<[DeviceKey: Entry]>([:])
 
+  /// A table without devices; a program has one for all its clients.
   public init() {}
 
   /// Takes a share of the handle of a device.
@@ -52,6 +53,7 @@ public final class DeviceTable: Sendable {
   /// Gives a share back; the last one closes the handle.
   ///
   /// - Parameters:
+  ///   - device: what `share` has returned.
   ///   - last: called before that close, while nobody can take a share.
   ///   - done: called with 0, or the errno of `close(2)`, when the device is free as far as this share goes: after the
   ///     close if it was the last.

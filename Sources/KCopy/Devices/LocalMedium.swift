@@ -73,14 +73,20 @@ final class LocalMedium: DeviceMedium {
   func currentSize() throws(DeviceError) -> UInt64 { try OpenDescriptions.size(of: descriptor) }
 
   func close(_ done: @escaping @Sendable (Int32) -> Void) {
-    if !perform({ done(self.closeNow()) }) {
+    // After all that was given to the device: a descriptor number is somebody else's soon.
+    if !threads.finish({ done(self.closeDescriptors()) }) {
       // No thread to be had: late is better than never.
-      done(closeNow())
+      done(closeDescriptors())
     }
   }
 
-  /// Closes the descriptions on the calling thread; returns 0 or the first errno.
+  /// Closes the descriptions on the calling thread; returns 0 or the first errno.  Nobody uses the device any more.
   func closeNow() -> Int32 {
+    threads.finish()
+    return closeDescriptors()
+  }
+
+  private func closeDescriptors() -> Int32 {
     if usedBuffered.load(ordering: .relaxed), let buffered {
       // What went through the page cache pushed out what others had there; advice that is not taken changes nothing.
       _ = kcs_drop_cache(buffered, 0, 0)
@@ -90,7 +96,6 @@ final class LocalMedium: DeviceMedium {
       let result = kcs_close(descriptor)
       if result < 0, first == 0 { first = -result }
     }
-    threads.finish()
     return first
   }
 }

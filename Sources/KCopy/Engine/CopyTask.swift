@@ -59,6 +59,8 @@ final class CopyTask {
   /// Whether no sub-job starts any more, whatever happens.
   var isStopped: Bool { isCancelled || isHalted || live == 0 }
 
+  var isPausedByError: Bool { if case .error = pause { true } else { false } }
+
   /// What a write of a piece to a destination covers: all of it, and where the region ends inside a logical block of the
   /// destination, the rest of that block too.
   func writeCount(_ destination: Int, offset: UInt64, count: Int) -> Int {

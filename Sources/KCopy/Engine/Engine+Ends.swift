@@ -79,24 +79,25 @@ extension Engine where Driver: ~Copyable {
   mutating func endIfIdle(_ task: CopyTask) {
     guard task.subJobs.isEmpty, task.flushesInFlight == 0, task.index >= 0 else { return }
     guard task.isStopped || task.live & ~task.finished == 0 else { return }
-    // What was written before an error is flushed too: a later attempt need not write it again.
-    let unflushed = task.live & ~task.finished
-    if task.request.options.flushes, !task.isCancelled, task.hasStarted, unflushed != 0 {
-      var rest = unflushed
-      var flushes = false
-      while rest != 0 {
-        let destination = rest.trailingZeroBitCount
-        rest &= rest - 1
-        if task.copy.publish({ $0.maps[destination].next(.written, from: 0) != nil }) {
-          flush(task, destination)
-          flushes = true
-        } else {
-          task.finish(destination)
-        }
-      }
-      if flushes { return }
-    }
+    if !task.isCancelled, task.hasStarted, finishAfterError(task) { return }
     conclude(task)
+  }
+
+  /// What was written before an error is flushed too: a later attempt need not write it again.
+  ///
+  /// - Returns: whether a flush has begun.
+  private mutating func finishAfterError(_ task: CopyTask) -> Bool {
+    var rest = task.live & ~task.finished
+    while rest != 0 {
+      let destination = rest.trailingZeroBitCount
+      rest &= rest - 1
+      if task.request.options.flushes, task.copy.publish({ $0.maps[destination].next(.written, from: 0) != nil }) {
+        flush(task, destination)
+      } else {
+        task.finish(destination)
+      }
+    }
+    return task.flushesInFlight > 0
   }
 
   private mutating func conclude(_ task: CopyTask) {

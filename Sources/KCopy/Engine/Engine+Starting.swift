@@ -132,8 +132,9 @@ extension Engine where Driver: ~Copyable {
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
     guard let range = next(task, stream) else {
+      // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
-      return .nothing
+      return .later(now)
     }
     let mask = task.streams[stream].mask
     let isZeroing = task.request.source == nil
@@ -146,7 +147,7 @@ extension Engine where Driver: ~Copyable {
     }
     let transfers = mask.nonzeroBitCount
     guard reservedTransfers + transfers <= driver.capacity - (fromReserve ? 0 : Self.reserve(of: driver.capacity)) else { return .noRoom }
-    var count = min(task.plan.piece(at: range.lowerBound, limit: limit), Int(min(UInt64(range.count), UInt64(limit))))
+    var count = Int(min(UInt64(task.plan.piece(at: range.lowerBound, limit: limit)), range.upperBound - range.lowerBound))
     var run: PageRun?
     if !byDevices {
       guard fits(task, stream, at: range.lowerBound, count), mayHaveMore(task, stream, count) else { return .nothing }

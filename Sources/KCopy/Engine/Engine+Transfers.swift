@@ -153,7 +153,7 @@ extension Engine where Driver: ~Copyable {
   /// With ascending writes: the first in line is written, when it has been read and the one before it has completed.
   mutating func writeFirstInLine(_ task: CopyTask, _ destination: Int) {
     guard !task.sides[destination].isWriting, let index = task.sides[destination].line.first, !subJobs[index].isReading else { return }
-    guard task.live.has(destination), !task.isStopped, task.pause == nil else { return leave(index, task, destination) }
+    guard task.live.has(destination), !task.isStopped, !task.isPausedByError else { return leave(index, task, destination) }
     task.sides[destination].isWriting = true
     beginWrite(index, task, destination)
   }

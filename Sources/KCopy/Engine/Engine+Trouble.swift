@@ -108,7 +108,7 @@ extension Engine where Driver: ~Copyable {
     } else {
       abandon(token.subJob, task)
     }
-    if task.isStopped || task.pause != nil { clearLines(task) }
+    if task.isStopped || task.isPausedByError { clearLines(task) }
   }
 
   /// The place of an error, in bytes of the sub-job.

@@ -21,8 +21,10 @@ public struct RangeMap: Sendable, Equatable {
     public var start: UInt64
     /// The byte after the last one.
     public var end: UInt64
+    /// What is known of all of them.
     public var status: Status
 
+    /// A run of bytes from `start` up to, and without, `end`.
     public init(start: UInt64, end: UInt64, status: Status) {
       self.start = start
       self.end = end
@@ -44,7 +46,7 @@ public struct RangeMap: Sendable, Equatable {
   /// The length of the region, in bytes.
   public var count: UInt64 { extents.last?.end ?? 0 }
 
-  /// How many bytes have the status.
+  /// How many bytes of the region have the status.
   public func bytes(_ status: Status) -> UInt64 {
     extents.reduce(0) { $1.status == status ? $0 + $1.count : $0 }
   }
@@ -60,7 +62,7 @@ public struct RangeMap: Sendable, Equatable {
     return total
   }
 
-  /// The extent that holds an offset.
+  /// The extent that holds an offset, which has to be less than `count`.
   public func extent(at offset: UInt64) -> Extent { extents[index(of: offset)] }
 
   /// Whether every byte is written, and flushed too if asked for.
@@ -76,7 +78,7 @@ public struct RangeMap: Sendable, Equatable {
     return found
   }
 
-  /// Gives all bytes of a range a status.
+  /// Gives all bytes of a range a status; the range has to lie in the region.
   public mutating func set(_ range: Range<UInt64>, _ status: Status) {
     guard !range.isEmpty else { return }
     precondition(range.upperBound <= count, "outside of the region")

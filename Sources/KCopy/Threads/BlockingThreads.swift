@@ -11,6 +11,8 @@ final class BlockingThreads: Sendable {
     var threads = 0
     var idle = 0
     var isFinished = false
+    /// What the last thread does before it goes.
+    var last: (@Sendable () -> Void)?
   }
 
   private let name: String
@@ -54,13 +56,20 @@ final class BlockingThreads: Sendable {
     return taken
   }
 
-  /// Ends the threads once they have done what they were given.
-  func finish() {
+  /// Ends the threads once they have done what they were given, all of them; then the last one does this.
+  ///
+  /// - Returns: whether there is a thread to do it.
+  @discardableResult
+  func finish(_ last: @escaping @Sendable () -> Void = {}) -> Bool {
+    if queue.withLock({ $0.threads == 0 && !$0.isFinished }) { try? startOne() }
     let threads = queue.withLock { queue in
+      guard !queue.isFinished, queue.threads > 0 else { return 0 }
       queue.isFinished = true
+      queue.last = last
       return queue.threads
     }
     for _ in 0..<threads { pending.signal() }
+    return threads > 0
   }
 
   private func run() {
@@ -80,8 +89,16 @@ final class BlockingThreads: Sendable {
         return queue.work[queue.next]
       }
       // A signal without work is one of `finish`, which come after those of all work.
-      guard let next else { return }
+      guard let next else { return leave() }
       next()
     }
+  }
+
+  private func leave() {
+    let last: (@Sendable () -> Void)? = queue.withLock { queue in
+      queue.threads -= 1
+      return queue.threads == 0 ? queue.last : nil
+    }
+    last?()
   }
 }
