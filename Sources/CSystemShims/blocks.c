@@ -47,7 +47,7 @@ int kcs_block_is_zoned(uint64_t device) {
 }
 
 int kcs_zero_range(int fd, uint64_t offset, uint64_t count) {
-  return fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
+  return fallocate(fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
 }
 
 int kcs_memory_available(uint64_t *bytes) {

@@ -44,8 +44,8 @@ public final class Copy: Sendable {
   /// Goes on; with `ErrorMode.pause`, beginning with what failed.
   public func resume() { mailbox.post(.change(self, .resume)) }
 
-  /// Bytes of the region per second, at most; `nil`: as fast as the client lets it.
-  public func setRate(_ rate: UInt64?) { mailbox.post(.change(self, .rate(rate))) }
+  /// Bytes of the region per second, at most; `nil`: as fast as the client lets it.  0 counts as 1.
+  public func setRate(_ rate: UInt64?) { mailbox.post(.change(self, .rate(rate.map { max($0, 1) }))) }
 
   /// Whose turn comes first among the copies of a client: 0 (first) to 9; what is outside counts as the nearest of them.
   public func setPriority(_ priority: Int) { mailbox.post(.change(self, .priority(min(max(priority, 0), 9)))) }

@@ -28,20 +28,22 @@ struct AsyncTests {
     }
   }
 
-  @Test("Cancelling the task cancels the copy, which ends when its device has answered")
-  func cancelled() async throws {
+  @Test("Cancelling the task cancels the copy, before it is given to the client or while it runs", arguments: [false, true])
+  func cancelled(_ atOnce: Bool) async throws {
     try await withWorkbench { bench in
       let source = try bench.openFile("source", Pattern.bytes(Self.size, seed: 4), .reading)
-      let fault = try bench.faultDevice(size: Self.size)
-      let destination = try bench.open(fault.path)
+      let destination = try bench.openFile("destination", [])
       let client = try bench.client(.ring, subjob: 64 << 10, slots: 2)
-      var task: Task<KCopy.Notification, any Error>?
-      try fault.holding(.write) {
-        task = Task { try await client.copy(from: Region(source), to: [Region(destination)]) }
-        try fault.awaitRequest(.write)
-        task?.cancel()
+      var options = CopyOptions()
+      options.rate = 1
+      let task = Task { [options] in
+        try await client.copy(from: Region(source), to: [Region(destination, start: 0, count: UInt64(Self.size))], options: options)
       }
-      let notification = try await #require(task).value
+      if !atOnce {
+        while client.bytesRead == 0 { try await Task.sleep(for: .milliseconds(1)) }
+      }
+      task.cancel()
+      let notification = try await task.value
       #expect(notification.wasCancelled && notification.progress.destinations[0].state == .cancelled)
     }
   }

@@ -67,7 +67,7 @@ int kcs_fdatasync(int fd);
 int kcs_fsync(int fd);
 int kcs_ftruncate(int fd, uint64_t size);
 int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count);  /* allocates, FALLOC_FL_KEEP_SIZE */
-int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_ZERO_RANGE, the size stays */
+int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_ZERO_RANGE */
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
 int kcs_unlinkat(int dirfd, const char *name);

@@ -55,6 +55,11 @@ struct CopyPlan {
 
   init(_ request: CopyRequest) {
     count = request.count
+    if let unit = Self.unitOfAligned(request) {
+      (head, splitsTail) = (0, false)
+      self.unit = unit
+      return
+    }
     let sides = request.destinations + [request.source].compactMap { $0 }
     let block = Self.block(of: sides)
     // Of the cuts that suit the block devices, the one that lets most sides be direct; among equals the first destination's.
@@ -69,6 +74,15 @@ struct CopyPlan {
     unit = Int(Self.unit(of: sides))
     let body = count - head
     splitsTail = sides.contains { $0.device.directAlignment > 0 && body % UInt64($0.device.directAlignment) != 0 }
+  }
+
+  /// The unit of a copy whose sides are all aligned, which most are: nothing has to be weighed, and small copies are many.
+  private static func unitOfAligned(_ request: CopyRequest) -> Int? {
+    guard request.count % page == 0 else { return nil }
+    var unit = Int(page)
+    if let source = request.source, !source.isAligned(&unit) { return nil }
+    for region in request.destinations where !region.isAligned(&unit) { return nil }
+    return unit
   }
 
   /// What all block devices of a copy can transfer: they have no choice, where a file can go through the page cache.
@@ -96,6 +110,14 @@ struct CopyPlan {
 }
 
 extension Region {
+  /// Whether it begins at a page and can be direct to its end; a block device's block counts for the unit.
+  fileprivate func isAligned(_ unit: inout Int) -> Bool {
+    let alignment = UInt64(device.directAlignment)
+    guard start % UInt64(PagePool.pageBytes) == 0, alignment == 0 || count % alignment == 0 else { return false }
+    if device.isBlockDevice { unit = max(unit, device.logicalBlock) }
+    return true
+  }
+
   /// Whether transfers that begin so many bytes behind the start can be direct ones.
   fileprivate func isDirect(after head: UInt64) -> Bool {
     let alignment = UInt64(device.directAlignment)

@@ -32,6 +32,8 @@ final class CopyTask {
   /// An error that ends the copy was found.
   var isHalted = false
   var pause: PauseReason?
+  /// How often it went on after a pause.
+  var resumes = 0
   /// Whether the counters have to be found by looking at the maps: somebody failed, was left behind or begins again.
   var isUneven = false
 

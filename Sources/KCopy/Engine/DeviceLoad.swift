@@ -8,6 +8,8 @@ struct DeviceLoad {
   private var debt: Int64 = 0
   private var lastChange: UInt64 = 0
   private var lastAnswer: UInt64 = 0
+  /// The last completion, where `lastAnswer` may be the beginning of what is in flight.
+  private var lastCompletion: UInt64 = 0
   /// Pages of the reserve that its transfers hold, and may hold: doubled with each answer, so that a device which doesn't
   /// answer never has many.
   private var reserved = 0
@@ -53,14 +55,17 @@ struct DeviceLoad {
   mutating func ended(now: UInt64, throttle: Int) -> Bool {
     accrue(now: now, throttle: throttle)
     lastAnswer = now
+    lastCompletion = now
     inFlight -= 1
     return inFlight == 0
   }
 
   // MARK: Reserve
 
-  /// Whether the device may have so many pages of the reserve.
-  mutating func mayReserve(_ pages: Int, now: UInt64) -> Bool {
+  /// Whether the device may have so many pages of the reserve, while all others are waited for since a moment.
+  mutating func mayReserve(_ pages: Int, now: UInt64, stuckSince: UInt64) -> Bool {
+    // Who has not answered since then may never do.
+    guard inFlight == 0 || lastCompletion >= stuckSince else { return false }
     if inFlight > 0, now - lastAnswer > Self.patience { window = Self.smallestWindow }
     return reserved + pages <= window
   }

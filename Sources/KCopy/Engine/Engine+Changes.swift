@@ -40,6 +40,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func resume(_ task: CopyTask) {
     guard task.pause != nil, !task.isStopped else { return }
     task.pause = nil
+    task.resumes += 1
     task.copy.publish { $0.progress.pause = nil }
     var rest = task.live & ~task.finished
     while rest != 0 {

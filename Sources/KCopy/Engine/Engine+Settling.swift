@@ -1,7 +1,7 @@
 /// The end of a sub-job, destination by destination.
 extension Engine where Driver: ~Copyable {
   /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
-  mutating func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
+  func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
     let subJob = subJobs[index]
     func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
       // What fills up the last block lies behind the region.
@@ -21,6 +21,8 @@ extension Engine where Driver: ~Copyable {
     guard subJobs[index].waiting.has(destination) else { return }
     subJobs[index].waiting &= ~UInt64.only(destination)
     task.sides[destination].carried -= 1
+    // The others of its stream may have to wait for somebody now.
+    if subJobs[index].waiting != 0, !task.isStopped { queue(task) }
     if task.isSequential, let place = task.sides[destination].line.firstIndex(of: index) {
       if place == 0 { task.sides[destination].isWriting = false }
       task.sides[destination].line.remove(at: place)
@@ -35,16 +37,22 @@ extension Engine where Driver: ~Copyable {
 
   /// All destinations of a sub-job that wait for it get nothing.
   mutating func abandon(_ index: Int, _ task: CopyTask) {
-    if subJobs[index].isReading {
-      subJobs[index].isReading = false
-      task.streams[subJobs[index].stream].reading -= 1
-    }
+    endReading(index, task)
     var rest = subJobs[index].waiting
     while rest != 0 {
       let destination = rest.trailingZeroBitCount
       rest &= rest - 1
       leave(index, task, destination)
     }
+  }
+
+  /// The source has no more to do with a sub-job: however long the writes take, it may have pages of the reserve again.
+  mutating func endReading(_ index: Int, _ task: CopyTask) {
+    guard subJobs[index].isReading else { return }
+    subJobs[index].isReading = false
+    guard subJobs[index].isReserved, let run = subJobs[index].run else { return }
+    let most = arenas.reserve / 2
+    loads[load(of: nil, task)]?.giveBack(run.count, most: most)
   }
 
   /// A sub-job keeps its slot while a destination of its stream waits for it: who was let go keeps the pages only.
@@ -81,7 +89,7 @@ extension Engine where Driver: ~Copyable {
       if subJob.isLagging { laggingPages -= run.count }
       if subJob.isReserved {
         let most = arenas.reserve / 2
-        forEachLoad(task, subJob.carried) { $0.giveBack(run.count, most: most) }
+        forEachLoad(task, subJob.carried, withSource: false) { $0.giveBack(run.count, most: most) }
       }
     }
     reservedTransfers -= subJob.carried.nonzeroBitCount

@@ -34,8 +34,12 @@ extension Engine where Driver: ~Copyable {
         switch start(task, fromReserve: false) {
         case .done:
           stuckSince = 0
-          queues[level].removeFirst()
-          queues[level].append(task)
+          if task.streams.count == 1, task.streams[0].isSpent {
+            unqueue(task, level)
+          } else {
+            queues[level].removeFirst()
+            queues[level].append(task)
+          }
         case .nothing:
           unqueue(task, level)
         case .later(let moment):
@@ -106,7 +110,7 @@ extension Engine where Driver: ~Copyable {
       if task.streams[stream].inFlight < configuration.slots {
         switch begin(task, stream, fromReserve: fromReserve) {
         case .done:
-          task.streams[stream].holdUp.stop(now: now)
+          task.streams[stream].holdUp.note([], slots: 1, now: now)
           return .done
         case .noRoom: hasNoRoom = true
         case .nothing: continue
@@ -170,12 +174,13 @@ extension Engine where Driver: ~Copyable {
       if task.isSequential { task.sides[destination].line.append(index) }
     }
     if subJob.isLagging { laggingPages += run?.count ?? 0 }
+    // What follows may be there already: then nobody has to wait for this stream any more.
+    if subJob.isRepair { _ = next(task, stream) }
     charge(task, count)
     mergeIfCaughtUp(task, stream)
     if isZeroing {
       beginWrites(index, task)
     } else {
-      task.streams[stream].reading += 1
       read(index, from: 0)
     }
     return .done
@@ -232,18 +237,18 @@ extension Engine where Driver: ~Copyable {
 
   private mutating func mayReserve(_ task: CopyTask, _ stream: Int, _ pages: Int) -> Bool {
     var may = true
-    let now = now
-    forEachLoad(task, task.streams[stream].mask) { if !$0.mayReserve(pages, now: now) { may = false } }
+    let (now, stuckSince) = (now, stuckSince)
+    forEachLoad(task, task.streams[stream].mask) { if !$0.mayReserve(pages, now: now, stuckSince: stuckSince) { may = false } }
     return may
   }
 
-  mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, _ body: (inout DeviceLoad) -> Void) {
+  mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, withSource: Bool = true, _ body: (inout DeviceLoad) -> Void) {
     func visit(_ index: Int) {
       guard var load = loads[index] else { return }
       body(&load)
       loads[index] = load
     }
-    if task.request.source != nil { visit(load(of: nil, task)) }
+    if withSource, task.request.source != nil { visit(load(of: nil, task)) }
     var rest = destinations
     while rest != 0 {
       visit(load(of: rest.trailingZeroBitCount, task))
@@ -261,21 +266,22 @@ extension Engine where Driver: ~Copyable {
 
   // MARK: Independent pace
 
-  /// Lets go of the destinations that have made the others of a stream wait for too long.
+  /// Lets go of the destinations that have made the others of a stream, which can't start anything, wait for too long.
   ///
   /// - Returns: when they will have; `.max` while nobody waits.
   private mutating func lookForHoldUp(_ task: CopyTask, _ stream: Int) -> UInt64 {
-    let found = task.streams[stream]
-    guard found.reading == 0, found.mask.nonzeroBitCount > 1 else { return .max }
-    var waitedFor: UInt64 = 0
-    found.mask.forEachMember { if task.sides[$0].carried > 0 { waitedFor |= .only($0) } }
-    guard waitedFor != 0, waitedFor != found.mask else {
-      task.streams[stream].holdUp.stop(now: now)
-      return .max
+    let mask = task.streams[stream].mask
+    guard mask.nonzeroBitCount > 1 else { return .max }
+    var waiting = Array(repeating: 0, count: task.sides.count)
+    for number in task.subJobs where subJobs[number].stream == stream && subJobs[number].isInSlot {
+      let missing = subJobs[number].waiting & mask
+      guard !subJobs[number].isReading, missing != subJobs[number].carried & mask else { continue }
+      missing.forEachMember { waiting[$0] += 1 }
     }
-    let due = task.streams[stream].holdUp.note(waitedFor, now: now)
-    guard due <= now else { return due }
-    letGo(task, stream, found.mask & task.streams[stream].holdUp.mask)
+    task.streams[stream].holdUp.note(waiting, slots: max(task.streams[stream].inFlight, 1), now: now)
+    let (guilty, next) = task.streams[stream].holdUp.judge(now: now)
+    guard guilty & mask != 0, guilty & mask != mask else { return next }
+    letGo(task, stream, guilty & mask)
     return now
   }
 

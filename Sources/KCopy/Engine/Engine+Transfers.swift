@@ -104,10 +104,7 @@ extension Engine where Driver: ~Copyable {
 
   /// The piece is in its pages: every destination that still wants it gets it.
   mutating func beginWrites(_ index: Int, _ task: CopyTask) {
-    if subJobs[index].isReading {
-      subJobs[index].isReading = false
-      task.streams[subJobs[index].stream].reading -= 1
-    }
+    endReading(index, task)
     // After a cancel no write starts; after another sub-job's error those in flight finish.
     guard !task.isCancelled else { return abandon(index, task) }
     let wanted = subJobs[index].waiting & task.live

@@ -9,7 +9,7 @@ extension Engine where Driver: ~Copyable {
     let isHopeless = errno == 0 || Trouble.isGone(errno)
     let errno = errno == 0 ? EIO : errno
     let rest = token.progress..<end(of: token)
-    var trouble = troubles[token.key] ?? Trouble(error: error(token, task, rest, errno))
+    var trouble = troubles[token.key] ?? Trouble(error: error(token, task, rest, errno), resumes: task.resumes)
     if !trouble.isNarrowing {
       trouble.failures += 1
       if trouble.failures <= task.request.options.retries, !isHopeless {
@@ -56,8 +56,10 @@ extension Engine where Driver: ~Copyable {
       return goOn(token, from: piece.lowerBound)
     }
     guard let trouble = troubles[token.key] else { return }
-    // Nothing in it fails now: it did when it counted, unless what can be saved is all that is asked for.
-    if task.request.options.errors != .ignore { return stopSide(token, task, trouble.error) }
+    // Nothing in it fails now.  It did when it counted, unless what can be saved is all that is asked for, or the copy was
+    // resumed since: then this was the attempt that was asked for.
+    let isSaved = task.request.options.errors == .ignore || trouble.resumes != task.resumes
+    guard isSaved else { return stopSide(token, task, trouble.error) }
     troubles[token.key] = nil
     if let destination = token.destination {
       settleParts(token.subJob, task, destination, good: trouble.good, bad: trouble.bad)
@@ -100,6 +102,8 @@ extension Engine where Driver: ~Copyable {
     } else {
       task.note(error)
       task.isHalted = true
+      let bad = badPart(token, task, error)
+      (subJobs[token.subJob].waiting & task.live).forEachMember { settleParts(token.subJob, task, $0, good: [], bad: bad) }
     }
     if let destination = token.destination {
       // What was moved of it is there, whatever became of the rest.

@@ -70,6 +70,7 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
       settle()
       if post.isClosed, post.commands.isEmpty, unfinished == 0, drains.isEmpty { return }
       driver.advance(until: post.commands.isEmpty ? (wakesAt == .max ? nil : wakesAt) : 0, into: &completions)
+      mailbox.wokeUp()
       now = driver.now
       for completion in completions { complete(completion) }
       completions.removeAll(keepingCapacity: true)

@@ -83,6 +83,9 @@ final class Mailbox: Sendable {
     return wasOpen
   }
 
+  /// The thread is awake again, and looks here before it sleeps: what it gives itself needs no signal.
+  func wokeUp() { state.withLock { $0.isAsleep = false } }
+
   /// What has come since the last look.  With nothing there, and `orSleep`, the thread counts as asleep from now on: the
   /// next command signals the wake-up.
   func take(orSleep: Bool) -> Post {

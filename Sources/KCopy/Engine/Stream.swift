@@ -15,46 +15,56 @@ struct Stream {
   var isLagging = false
   /// Sub-jobs in a slot: those that a destination of the stream still waits for.
   var inFlight = 0
-  /// Of these, how many are being read.
-  var reading = 0
   var holdUp = HoldUp()
 
   /// Whether nothing is left to start.
   var isSpent: Bool { mask == 0 || cursor >= end }
 }
 
-/// How long some destinations of a stream have made the others wait, lately.
+/// How much each destination of a stream has made the others wait, lately.
+///
+/// A slot that waits for one destination only, while others have the piece already, is lost to those: its share of all
+/// slots counts for as long as it lasts.
 struct HoldUp {
-  /// The destinations that were waited for every time; 0: nobody.
-  private(set) var mask: UInt64 = 0
+  /// Nanoseconds of waiting for each destination, times the share of the slots that waited; empty until somebody did.
+  private var held: [Double] = []
+  private var shares: [Double] = []
   private var windowStart: UInt64 = 0
-  private var since: UInt64?
-  private var total: UInt64 = 0
+  private var lastChange: UInt64 = 0
 
   /// So much waiting is nobody's bad moment, but a device that is slower than the others.
-  private static let patience: UInt64 = 200_000_000
-  private static let window: UInt64 = 5 * patience
+  private static let patience = 200e6
+  private static let window: UInt64 = 1_000_000_000
+  /// The share of the time, too: who is a little slower doesn't cost another read of the source.
+  private static let share = 1.0 / 3
 
-  /// Takes down that the stream waits for some of its destinations only.
+  /// Takes down the shares of the slots that wait from now on.
   ///
-  /// - Returns: when that will have been long enough, if nothing changes.
-  mutating func note(_ waitedFor: UInt64, now: UInt64) -> UInt64 {
-    stop(now: now)
-    if mask & waitedFor == 0 || now - windowStart > Self.window {
-      (mask, windowStart, total) = (waitedFor, now, 0)
+  /// - Parameter waiting: per destination, how many slots wait for it although others have their piece; empty: none do.
+  mutating func note(_ waiting: [Int], slots: Int, now: UInt64) {
+    guard !held.isEmpty || waiting.contains(where: { $0 > 0 }) else { return }
+    if held.isEmpty || now - windowStart > Self.window {
+      held = Array(repeating: 0, count: max(waiting.count, held.count))
+      windowStart = now
     } else {
-      mask &= waitedFor
+      for index in shares.indices { held[index] += Double(now - lastChange) * shares[index] }
     }
-    since = now
-    // At least a third of the time, too: who is a little slower doesn't cost another read of the source.
-    let elapsed = now - windowStart
-    let byShare = total * 3 < elapsed ? (elapsed - total * 3) / 2 : 0
-    return now + max(Self.patience - min(total, Self.patience), byShare)
+    lastChange = now
+    shares = waiting.map { Double($0) / Double(slots) }
   }
 
-  /// The stream went on, or waits for all.
-  mutating func stop(now: UInt64) {
-    if let since { total += now - since }
-    since = nil
+  /// Those who have made the others wait for too long, and when the next one will have, if nothing changes.
+  func judge(now: UInt64) -> (guilty: UInt64, next: UInt64) {
+    let elapsed = Double(now - windowStart)
+    var guilty: UInt64 = 0
+    var next = Double.infinity
+    for index in shares.indices where shares[index] > 0 {
+      let byTime = (Self.patience - held[index]) / shares[index]
+      let lead = shares[index] - Self.share
+      let byShare = held[index] >= elapsed * Self.share ? 0 : lead > 0 ? (elapsed * Self.share - held[index]) / lead : .infinity
+      let due = max(byTime, byShare)
+      if due <= 0 { guilty |= .only(index) } else { next = min(next, due) }
+    }
+    return (guilty, next.isFinite ? now + UInt64(next) + 1 : .max)
   }
 }

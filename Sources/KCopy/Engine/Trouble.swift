@@ -19,6 +19,8 @@ struct Trouble {
   var bad: [Range<Int>] = []
   /// The whole transfer that failed.
   var error: TransferError
+  /// How often the copy had been resumed when it failed.
+  let resumes: Int
 
   private static let parts = 16
 

@@ -82,6 +82,10 @@ public struct RangeMap: Sendable, Equatable {
   public mutating func set(_ range: Range<UInt64>, _ status: Status) {
     guard !range.isEmpty else { return }
     precondition(range.upperBound <= count, "outside of the region")
+    if extents.count == 1, range == 0..<count {
+      extents[0].status = status
+      return
+    }
     let first = index(of: range.lowerBound)
     let last = index(of: range.upperBound - 1)
     // The next piece of a copy that goes well: one boundary moves, and nothing else.
