@@ -18,6 +18,7 @@ let package = Package(
   products: [
     .library(name: "KCopy", targets: ["KCopy"]),
     .executable(name: "kcopyfs", targets: ["kcopyfs"]),
+    .executable(name: "kcopy-workload", targets: ["kcopy-workload"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
@@ -44,9 +45,15 @@ let package = Package(
       ],
       swiftSettings: safeHouse),
 
+    .executableTarget(
+      name: "kcopy-workload",
+      dependencies: ["KCopy", "Locking", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "Tests/Benchmarks/Workload", swiftSettings: safeHouse),
+
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "KCopyTests", dependencies: ["KCopy", "URing", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "KCopyExampleTests", dependencies: ["KCopy", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "AdmissionTests", dependencies: ["Admission", "KCopy", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit"], swiftSettings: house),
     .testTarget(

@@ -3,6 +3,9 @@
 One source is copied to one and to three destinations, between loop devices on tmpfs (T) and between files on disk (D). In each case
 everybody first makes one copy that is compared with the source and not timed; then the rounds, in each of which everybody runs once, the
 first of a round being the second of the round before. Caches are dropped before each run. A slow result is a result; a wrong copy is not.
+
+Then kcopyd's own workloads, between loop devices on tmpfs (K): jobs of 4 KiB to 2 MiB to one and up to eight destinations, by the library
+without a mount, beside fio with the same sizes and depths.
 """
 
 import argparse
@@ -12,9 +15,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
+import kcopyd
 import report
 from commands import Failure, Sample, make_directory, measure, remove_at_end, stop, undoing
-from contenders import KCOPYFS, LIMIT, contenders, fio_engine, fio_seconds
+from contenders import KCOPYFS, LIBRARY, LIMIT, contenders, fio_engine, fio_seconds
 from daemon import Daemon
 from media import FilesOnDisk, LoopsOnTmpfs
 
@@ -28,7 +32,9 @@ def main():
   if os.geteuid() != 0:
     raise Failure("must run as root: it mounts a tmpfs, sets up loop devices and writes to them")
   stop.catch()
-  plan = selected(options)
+  plan, workloads = selected(options), selected_workloads(options)
+  if not plan and not workloads:
+    raise Failure(f"--only {options.only}: no contender's name contains it")
   with undoing() as stack:
     folder = os.path.realpath(tempfile.mkdtemp(prefix="kcopyfs-bench-", dir=options.directory))
     stack.callback(os.rmdir, folder)
@@ -46,7 +52,11 @@ def main():
     cases = []
     for key in dict.fromkeys(key for key, _ in plan):
       cases += bench.medium(key, plan, folder)
-  print(f"\n{report.FOOTNOTES}\n")
+    if workloads:
+      cases += bench.workloads(workloads, folder)
+  for footnotes in [report.FOOTNOTES] * bool(plan) + [kcopyd.FOOTNOTES] * bool(workloads):
+    print(f"\n{footnotes}")
+  print()
   for case in cases:
     print(case.summary())
   if options.json:
@@ -56,17 +66,20 @@ def main():
 def parse_options():
   parser = argparse.ArgumentParser(prog="mount-scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--runs", type=positive, default=5, metavar="N", help="timed runs of each contender in each case (5)")
-  parser.add_argument("--size", type=size, default=size("1G"), help="bytes of the source, as 128M or 1G (1G)")
-  parser.add_argument("--only", default="", metavar="SUBSTRING", help="only what contains it, of names like T-1to1/dd or D-1to3/kcopyfs")
+  parser.add_argument("--size", type=size, default=size("1G"),
+                      help="bytes of the source, as 128M or 1G (1G); the devices of kcopyd's workloads always have 256M")
+  parser.add_argument("--only", default="", metavar="SUBSTRING",
+                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs or kcopyd-4K-1to8/fio")
   parser.add_argument("--json", metavar="FILE", help="write every sample there too")
   parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
                       help="where to make the files on disk ($TMPDIR or /var/tmp)")
   parser.add_argument("--daemon", metavar="PATH", help="measure this kcopyfs and build none")
+  parser.add_argument("--workload", metavar="PATH", help="measure the library by this kcopy-workload and build none")
   parser.add_argument("--mount-options", default="state=none,pages=4096", metavar="OPTIONS", help="of the daemon (%(default)s)")
   parser.add_argument("--without-kcopyfs", action="store_true", help="measure the peers alone")
   options = parser.parse_args()
-  if not options.daemon and not options.without_kcopyfs:
-    parser.error("neither --daemon nor --without-kcopyfs: start it by mount-scripts/bench, which builds the daemon")
+  if not (options.daemon and options.workload) and not options.without_kcopyfs:
+    parser.error("neither --daemon and --workload nor --without-kcopyfs: start it by mount-scripts/bench, which builds the two")
   if options.json and not os.access(os.path.dirname(os.path.abspath(options.json)), os.W_OK):
     parser.error(f"--json {options.json}: its directory is not there or not writable")
   return options
@@ -95,8 +108,17 @@ def selected(options):
       chosen = [name for name in names if options.only in f"{key}-1to{count}/{name}"]
       if chosen:
         plan[key, count] = chosen
-  if not plan:
-    raise Failure(f"--only {options.only}: no contender's name contains it")
+  return plan
+
+
+def selected_workloads(options):
+  """The contenders to measure, by kcopyd's workload."""
+  plan = {}
+  for shape in kcopyd.SHAPES:
+    names = [c.name for c in kcopyd.contenders(shape, "io_uring") if not (options.without_kcopyfs and c.role == LIBRARY)]
+    chosen = [name for name in names if options.only in f"{shape.name}/{name}"]
+    if chosen:
+      plan[shape] = chosen
   return plan
 
 
@@ -148,18 +170,56 @@ class Bench:
 
   def case(self, medium, count, chosen):
     case = report.Case(medium, count, self.options.size, chosen)
+    self.rounds(case, lambda contender: self.verified_copy(medium, count, contender), lambda contender: self.copy(medium, contender))
+    return case
+
+  def workloads(self, plan, folder):
+    """The finished cases of kcopyd's workloads, on devices of their own."""
+    with undoing() as stack:
+      most = max(shape.count for shape in plan)
+      medium = LoopsOnTmpfs(stack, make_directory(stack, os.path.join(folder, "K")), kcopyd.DEVICE, most)
+      engine = fio_engine(medium.source)
+      facts = {"where": medium.describe()} | medium.environment()
+      if any("KCopy" in names for names in plan.values()):
+        facts |= {"WORKLOAD": self.options.workload, "KCopy's transport": kcopyd.transport(self.options.workload, medium)}
+      print_facts(f"K, {medium.title}", facts)
+      cases = []
+      for shape, names in plan.items():
+        chosen = [c for c in kcopyd.contenders(shape, engine) if c.name in names]
+        if chosen:
+          cases.append(self.workload(medium, shape, chosen))
+      return cases
+
+  def workload(self, medium, shape, chosen):
+    case = kcopyd.WorkloadCase(medium, shape, chosen)
+
+    def copy(contender):
+      medium.settle()
+      _, output = measure(contender.script, medium.environment() | {"WORKLOAD": self.options.workload or ""})
+      return kcopyd.sample(contender, shape, output)
+
+    def verified(contender):
+      medium.wipe(shape.count)
+      copy(contender)
+      self.correct(contender, lambda: kcopyd.verify(medium, shape))
+
+    self.rounds(case, verified, copy)
+    return case
+
+  def rounds(self, case, verified, copy):
+    """A copy of everybody's that is verified, but of the limits, which copy nothing; the rounds; the table."""
+    chosen = list(case.samples)
     print(f"\n{case.title}")
     self.print_commands(chosen)
     for contender in chosen:
       if contender.role != LIMIT:
-        self.verified_copy(medium, count, contender)
+        verified(contender)
     for number in range(self.options.runs):
       first = number % len(chosen)
       for contender in chosen[first:] + chosen[:first]:
-        case.samples[contender].append(self.copy(medium, contender))
+        case.samples[contender].append(copy(contender))
       print(f"  round {number + 1}: " + ", ".join(f"{c.name} {case.seconds(c)[-1]:.3f}" for c in chosen))
     print("\n" + "\n".join(case.table()))
-    return case
 
   def print_commands(self, chosen):
     new = [contender for contender in chosen if contender.script not in self.printed]
@@ -172,8 +232,12 @@ class Bench:
   def verified_copy(self, medium, count, contender):
     medium.wipe(count)
     self.copy(medium, contender)
+    self.correct(contender, lambda: medium.verify(count))
+
+  @staticmethod
+  def correct(contender, verify):
     try:
-      medium.verify(count)
+      verify()
     except Failure as failure:
       raise Failure(f"{contender.name} made a wrong copy: {failure}\n{contender.script}") from None
 

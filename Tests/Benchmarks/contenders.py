@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from commands import Failure, run
 
-KCOPYFS, PEER, LIMIT = "kcopyfs", "peer", "limit"
+KCOPYFS, LIBRARY, PEER, LIMIT = "kcopyfs", "library", "peer", "limit"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Where is copied: loop devices over a tmpfs (T), regular files on a disk (D). A source and three destinations each."""
+"""Where is copied: loop devices over a tmpfs (T and K), regular files on a disk (D). A source and three destinations each; of K, eight."""
 
+import contextlib
 import os
 import shutil
 
@@ -51,15 +52,15 @@ class LoopsOnTmpfs(Medium):
 
   title = "loop devices on tmpfs"
 
-  def __init__(self, stack, folder, size):
+  def __init__(self, stack, folder, size, destinations=DESTINATIONS):
     super().__init__(size)
-    total = size * (1 + DESTINATIONS)
+    total = size * (1 + destinations)
     _require_memory(total)
     mount_point = make_directory(stack, os.path.join(folder, "tmpfs"))
     stack.callback(_unmount, mount_point)
     run("mount", "-t", "tmpfs", "-o", f"size={total + 64 * MIB},mode=0700", "kcopyfs-bench", mount_point)
     devices = []
-    for name in ["source", *(f"destination{i}" for i in range(DESTINATIONS))]:
+    for name in ["source", *(f"destination{i}" for i in range(destinations))]:
       path = os.path.join(mount_point, name)
       fill(path, size, os.urandom if name == "source" else bytes)
       stack.callback(_detach, path)
@@ -164,5 +165,14 @@ def _detach(path):
 
 
 def _unmount(path):
-  if os.path.ismount(path):
+  """Unmounts what is mounted there: the kernel closes a loop device's file a moment after it says that the device is free."""
+  def is_free():
+    if os.path.ismount(path):
+      with contextlib.suppress(Failure):
+        run("umount", path)
+    return not os.path.ismount(path)
+  try:
+    wait_until(is_free, 10, "")
+  except Failure:
+    # Once more, for its reason.
     run("umount", path)

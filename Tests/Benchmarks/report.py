@@ -48,10 +48,7 @@ class Case:
     lines = [f"{self.title}: {self.size / GIB:g} GiB, medians of {rounds}"]
     rows = [["", "seconds", "min to max", "MiB/s", "user ms/GiB", "system ms/GiB", "CPU s", f"ratio to {reference.name}"]]
     rows += [self._row(contender, reference) for contender in self.samples]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for name, *cells in rows:
-      lines.append("  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))]))
-    return lines
+    return lines + aligned(rows)
 
   def _row(self, contender, reference):
     seconds, samples = self.seconds(contender), self.samples[contender]
@@ -80,6 +77,12 @@ class Case:
     """The case as it goes into the JSON file."""
     rows = [{"name": c.name, "role": c.role, "command": c.script, "samples": [vars(s) for s in self.samples[c]]} for c in self.samples]
     return {"case": self.title, "destinations": self.count, "size": self.size, "environment": self.environment, "contenders": rows}
+
+
+def aligned(rows):
+  """The lines of a table: the names to the left, the rest to the right."""
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  return ["  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))]) for name, *cells in rows]
 
 
 def spread(values):
