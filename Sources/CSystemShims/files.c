@@ -121,6 +121,15 @@ void *kcs_map_pages(uint64_t bytes) {
   if (huge - head) munmap(base + head + bytes, huge - head);
   madvise(base + head, bytes, MADV_HUGEPAGE);
   madvise(base + head, bytes, MADV_DONTFORK);
+  /* Now, in pieces, and by who asks: whoever pins it later would take seconds while others wait. A kernel before 5.14 knows
+     no MADV_POPULATE_WRITE, and then it is as it was. */
+  for (uint64_t at = 0; at < bytes; at += 64u << 20) {
+    uint64_t piece = bytes - at < (64u << 20) ? bytes - at : 64u << 20;
+    if (madvise(base + head + at, piece, 23 /* MADV_POPULATE_WRITE */) < 0 && errno != EINVAL) {
+      munmap(base + head, bytes);
+      return NULL;
+    }
+  }
   return base + head;
 }
 

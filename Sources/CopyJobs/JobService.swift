@@ -20,24 +20,25 @@ public final class JobService: Sendable {
 
   public let refusals = RefusalLog()
   public let configuration: Configuration
+  /// The clients that jobs can be given to.
+  public let clients: ClientTable
   let threads: AdmissionThreads
+  let turns: Turns
+  let admission: Admission
+  let table = JobTable()
+  let claims = Claims()
+  let descriptors = DescriptorBudget()
+  let unfinished: Locked<Int> = Locked(0)
+  let someEnded = Semaphore()
   private let journal: Journal
-  private let client: Client
   private let devices = DeviceTable()
-  private let admission: Admission
-  private let table = JobTable()
-  private let claims = Claims()
-  private let descriptors = DescriptorBudget()
   private let stopping = Atomic(false)
-  private let unfinished: Locked<Int> = Locked(0)
-  private let allEnded = Semaphore()
 
   /// - Throws: `DeviceError` when the client's pages or the threads can't be had.
   public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
-    var shape = Client.Configuration()
-    shape.pages = configuration.pages
-    client = try Client(shape)
+    clients = try ClientTable(defaultPages: configuration.pages)
     threads = try AdmissionThreads()
+    turns = try Turns()
     admission = Admission(table: devices)
     self.journal = journal
     self.configuration = configuration
@@ -88,7 +89,8 @@ public final class JobService: Sendable {
 
   private func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
     Admitting(
-      admission: admission, table: table, claims: claims, descriptors: descriptors, nextNumber: nextNumber, isAwaited: isAwaited)
+      admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, nextNumber: nextNumber,
+      isAwaited: isAwaited)
   }
 
   private func nextNumber() throws(Refusal) -> UInt64 {
@@ -105,67 +107,9 @@ public final class JobService: Sendable {
     return try admitting(isAwaited).admit(record, name: name, caller: caller)
   }
 
-  private var tooMany: Refusal { Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already") }
+  var tooMany: Refusal { Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already") }
 
   func undo(_ job: AdmittedJob) { admitting { false }.undo(job) }
-
-  /// Makes a job of what was admitted and gives it to the client.
-  ///
-  /// - Throws: EEXIST or EBUSY when its name was taken meanwhile, EDQUOT when others took the last place, the errno of
-  ///   `ftruncate(2)`; then it is still to be undone.
-  func start(_ admitted: AdmittedJob) throws(Refusal) -> Job {
-    let facts = Job.Facts(
-      id: admitted.number, name: admitted.name, uid: admitted.caller.uid, gid: admitted.caller.gid, spec: admitted.spec,
-      operation: admitted.record.op.rawValue, client: admitted.record.client, context: admitted.record.context,
-      bytesTotal: admitted.regions.source.count,
-      destinations: admitted.destinations.map { Job.Destination(path: $0.path, identity: $0.identity) }, queuedAt: kcs_realtime())
-    let job = Job(facts, permissions: admitted.record.mode ?? 0o755 & ~admitted.caller.umask)
-    let growth = try Growth(admitted, claims)
-    do throws(Refusal) {
-      switch table.insert(job, most: configuration.mostJobs) {
-      case .done: break
-      case .nameIsTaken: throw Admitting.nameIsTaken(admitted.name, admitted.record)
-      // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
-      case .full: throw tooMany
-      }
-    } catch {
-      growth.undo(admitted, claims)
-      throw error
-    }
-    unfinished.withLock { $0 += 1 }
-    var options = CopyOptions()
-    options.flushes = admitted.record.sync == .end
-    options.fillsTailWithZeroes = admitted.record.tailZero
-    do throws(DeviceError) {
-      job.began(
-        try client.copy(from: admitted.regions.source, to: admitted.regions.destinations, options: options) {
-          self.close(admitted, job, $0)
-        })
-    } catch {
-      // The client was destroyed between the look and now: the job was accepted, and ends as those that run do.
-      var progress = CopyProgress(destinations: facts.destinations.map { _ in DestinationProgress() })
-      progress.firstError = TransferError(errno: error.errno, step: .read, destination: nil, offset: 0, length: 0)
-      close(admitted, job, KCopy.Notification(wasCancelled: error.errno == ESHUTDOWN, progress: progress))
-    }
-    // Nobody else cancels a job that starts while the others are being cancelled, unless it is final already.
-    if isStopping { try? job.cancel() }
-    return job
-  }
-
-  /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
-  private func close(_ admitted: AdmittedJob, _ job: Job, _ notification: KCopy.Notification) {
-    let closing = Closing(notification, waiting: admitted.destinations.count + 1) { notification in
-      self.claims.release(admitted.claimOwner, admitted.claims)
-      self.descriptors.giveBack(DescriptorBudget.need(of: admitted.record))
-      job.end(notification)
-      self.unfinished.withLock { $0 -= 1 }
-      self.allEnded.signal()
-    }
-    admission.close(admitted.source) { _ in closing.closed() }
-    for (index, endpoint) in admitted.destinations.enumerated() {
-      admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
-    }
-  }
 
   /// Takes no more records, cancels what runs, and ends all waiting.
   ///
@@ -178,7 +122,8 @@ public final class JobService: Sendable {
     for job in running { job.tell(.shutdown) }
     // It can become final in between, and then there is nothing to cancel.
     for job in running { try? job.cancel() }
-    while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { allEnded.wait(until: deadline) }
+    clients.endWaits()
+    while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
     return unfinished.withLock { $0 }
   }
 }

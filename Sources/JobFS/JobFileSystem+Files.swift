@@ -20,14 +20,17 @@ extension JobFileSystem {
       switch file {
       case .wait: open(.waiting(job, isResult: false), isStream: true, reply)
       case .result: open(.waiting(job, isResult: true), isStream: true, reply)
-      case .ctl: open(.control(job), isStream: false, reply)
+      case .ctl: open(.control(job, Line(openedBy: requester)), isStream: false, reply)
       default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
       }
+    case .client(let number, let file):
+      guard let client = jobs.clients.client(number) else { return reply.fail(ENOENT) }
+      open(client, file, writes: writes, by: requester, reply)
     default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
     }
   }
 
-  private func open(_ kind: Handle.Kind, isStream: Bool, _ reply: consuming OpenReply) {
+  func open(_ kind: Handle.Kind, isStream: Bool, _ reply: consuming OpenReply) {
     reply.succeed(OpenFile(handle: handles.add(Handle(kind)), isStream: isStream))
   }
 
@@ -64,10 +67,14 @@ extension JobFileSystem {
   ) {
     guard let open = handles[handle], let node = Node(node) else { return reply.fail(EBADF) }
     switch open.kind {
-    case .text:
-      guard offset > 0 || render(node, for: requester, into: open) else { return reply.fail(ENOENT) }
+    case .text, .value:
+      guard offset > 0 || render(node, for: requester, into: open) else {
+        if case .client = node { return reply.fail(ENODEV) }
+        return reply.fail(ENOENT)
+      }
       reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
     case .waiting(let job, let isResult): wait(job, isResult, open, size, nonblocking, reply)
+    case .turn(let turn): wait(turn, open, size, nonblocking, reply)
     case .submission(let submission): reply.succeed(submission.takeNames(size))
     // Nothing is ever read there, but who copies a whole tree as root asks.
     case .control: reply.succeed([UInt8]())
@@ -84,6 +91,7 @@ extension JobFileSystem {
       case .list: RootText.list(jobs, for: requester)
       case .errors: RootText.errors(jobs, for: requester.uid)
       case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
+      case .client(let number, let file): jobs.clients.client(number).flatMap { ClientText.text($0, file) }
       default: nil
       }
     guard let text else { return false }
@@ -99,9 +107,13 @@ extension JobFileSystem {
   public func release(_ node: NodeID, handle: UInt64) {
     guard let open = handles.remove(handle) else { return }
     open.close()
-    if case .submission(let submission) = open.kind {
+    switch open.kind {
+    case .submission(let submission):
       _ = submission.closesUnfinished(byThread: nil)
       if case .placeholder(let number) = Node(node) { placeholders.release(number) }
+    case .control(let job, let line): closeLast(job, line)
+    case .value(let client, let parameter, let line): closeLast(client, parameter, line)
+    case .text, .waiting, .turn, .directory: break
     }
   }
 
@@ -117,6 +129,10 @@ extension JobFileSystem {
     case .job(let id, let file):
       guard let job = jobs.job(id), file.isDirectory else { return reply.fail(ENOENT) }
       entries = self.entries(of: file, job)
+    case .clients: entries = jobs.clients.all.map { ($0.name, .client($0.number, .directory)) }
+    case .client(let number, .directory):
+      guard jobs.clients.client(number) != nil else { return reply.fail(ENOENT) }
+      entries = ClientFile.entries.map { ($0.name, .client(number, $0)) }
     default: return reply.fail(ENOTDIR)
     }
     open(.directory(entries), isStream: false, reply)

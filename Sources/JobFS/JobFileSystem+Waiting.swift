@@ -9,15 +9,16 @@ extension JobFileSystem {
     if job.isFinal || job.isRemoved { return answer(job, isResult, open, size, reply) }
     if jobs.isStopping { return reply.fail(ESHUTDOWN) }
     if nonblocking { return reply.fail(EAGAIN) }
-    let waiter = Waiter(job)
+    let waiter = Waiter { job.stopObserving($0) }
     let parked = reply.park { waiter.leave() }
-    waiter.wait { [self] event in
+    let tell: @Sendable (Job.Event) -> Void = { [self] event in
       guard let reply = parked.take() else { return }
       switch event {
       case .final, .removed: answer(job, isResult, open, size, reply)
       case .shutdown: reply.fail(ESHUTDOWN)
       }
     }
+    if !waiter.waits(job.observe(tell)) { tell(.final) }
     // The stop may have told those who waited a moment before this one joined them.
     if jobs.isStopping, let reply = parked.take() { reply.fail(ESHUTDOWN) }
   }
@@ -26,44 +27,71 @@ extension JobFileSystem {
   private func answer(_ job: Job, _ isResult: Bool, _ open: Handle, _ size: Int, _ reply: consuming DataReply) {
     if job.isRemoved, open.bytes.withLock({ $0 }) == nil { return reply.fail(ENODEV) }
     if isResult, job.resultErrno != 0 { return reply.fail(job.resultErrno) }
-    let part: ArraySlice<UInt8> = open.bytes.withLock { rest in
-      let text = rest ?? (isResult ? Array("ok\n".utf8) : JobText.status(job))
-      rest = Array(text.dropFirst(size))
-      return text.prefix(size)
+    reply.succeed(open.take(size) { isResult ? Array("ok\n".utf8) : JobText.status(job) })
+  }
+
+  /// As for a job; but a client's `wait` says how many jobs have come since, and not how those ended that it waited for.
+  func wait(_ turn: ClientTurn, _ open: Handle, _ size: Int, _ nonblocking: Bool, _ reply: consuming DataReply) {
+    // Asked first, for it settles at the first read what is waited for.
+    if turn.isOver { return answer(turn, open, size, reply) }
+    if jobs.isStopping { return reply.fail(ESHUTDOWN) }
+    if nonblocking { return reply.fail(EAGAIN) }
+    let waiter = Waiter { turn.stopObserving($0) }
+    let parked = reply.park { waiter.leave() }
+    let tell: @Sendable () -> Void = { [self] in
+      guard let reply = parked.take() else { return }
+      // A stop ends the jobs as well, and then nobody has waited for what was given.
+      if jobs.isStopping { return reply.fail(ESHUTDOWN) }
+      answer(turn, open, size, reply)
     }
-    reply.succeed(part)
+    if !waiter.waits(turn.observe(tell)) { tell() }
+    if jobs.isStopping, let reply = parked.take() { reply.fail(ESHUTDOWN) }
+  }
+
+  private func answer(_ turn: ClientTurn, _ open: Handle, _ size: Int, _ reply: consuming DataReply) {
+    if turn.client.isRemoved, open.bytes.withLock({ $0 }) == nil { return reply.fail(ENODEV) }
+    reply.succeed(open.take(size) { ClientText.waited(turn.client) })
   }
 
   public func poll(_ node: NodeID, handle: UInt64, waker: PollWaker?, by requester: Requester, reply: consuming PollReply) {
-    guard let open = handles[handle], case .waiting(let job, _) = open.kind else {
-      return reply.succeed(events: UInt32(POLLIN | POLLOUT))
-    }
-    if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
+    guard let open = handles[handle] else { return reply.fail(EBADF) }
     // Told of the end, or it has ended: between the two there is no gap.
-    if let waker { open.setPoller(job, job.observe { _ in waker.wake() }) }
-    reply.succeed(events: job.isFinal || jobs.isStopping ? UInt32(POLLIN) : 0)
+    switch open.kind {
+    case .waiting(let job, _):
+      if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
+      if let waker { open.setPoller(job.observe { _ in waker.wake() }) { job.stopObserving($0) } }
+      reply.succeed(events: job.isFinal || jobs.isStopping ? UInt32(POLLIN) : 0)
+    case .turn(let turn):
+      if turn.client.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
+      if let waker { open.setPoller(turn.observe { waker.wake() }) { turn.stopObserving($0) } }
+      reply.succeed(events: turn.isOver || jobs.isStopping ? UInt32(POLLIN) : 0)
+    default: reply.succeed(events: UInt32(POLLIN | POLLOUT))
+    }
   }
 }
 
-/// One parked read on the list of its job, until the job tells it or its caller is interrupted.
+/// One parked read on somebody's list, until it is told or its caller is interrupted.
 private final class Waiter: Sendable {
   private struct State {
     var observer: UInt64?
     var hasLeft = false
   }
 
-  private let job: Job
+  private let stop: @Sendable (UInt64) -> Void
   private let state = Locked(State())
 
-  init(_ job: Job) { self.job = job }
+  /// - Parameter stop: strikes an observer off the list.
+  init(_ stop: @escaping @Sendable (UInt64) -> Void) { self.stop = stop }
 
-  func wait(_ body: @escaping @Sendable (Job.Event) -> Void) {
-    guard let observer = job.observe(body) else { return body(.final) }
+  /// Takes down the place on the list; false when there is none, for there is nothing to wait for any more.
+  func waits(_ observer: UInt64?) -> Bool {
+    guard let observer else { return false }
     let hasLeft = state.withLock { state in
       state.observer = observer
       return state.hasLeft
     }
-    if hasLeft { job.stopObserving(observer) }
+    if hasLeft { stop(observer) }
+    return true
   }
 
   func leave() {
@@ -71,6 +99,6 @@ private final class Waiter: Sendable {
       state.hasLeft = true
       return state.observer
     }
-    if let observer { job.stopObserving(observer) }
+    if let observer { stop(observer) }
   }
 }

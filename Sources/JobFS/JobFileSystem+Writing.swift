@@ -1,7 +1,6 @@
 internal import CopyJobs
 public import FuseKit
 internal import Glibc
-internal import KCopy
 internal import Locking
 
 /// Records, commands, and what `rm` does.
@@ -24,12 +23,12 @@ extension JobFileSystem {
         }
       }
       submission.write(bytes, as: write, uid: requester.uid, gid: requester.gid, reply: pending)
-    case .control(let job):
-      control(job, open, bytes, reply)
+    case .control(let job, let line): control(job, line, bytes, by: requester, reply)
+    case .value(let client, let parameter, let line): set(client, parameter, line, bytes, by: requester, reply)
     case .text where Node(node) == .errors:
       jobs.refusals.clear(requester.uid)
       reply.succeed(count: bytes.count)
-    case .text, .waiting, .directory: reply.fail(EBADF)
+    case .text, .waiting, .turn, .directory: reply.fail(EBADF)
     }
   }
 
@@ -38,13 +37,21 @@ extension JobFileSystem {
     case .submission(let submission):
       guard let refusal = submission.closesUnfinished(byThread: requester.pid) else { return reply.succeed() }
       reply.fail(refusal.errno)
-    case .control(let job): closeControl(job, handles[handle], reply)
+    case .control(let job, let line): line.ends(by: requester) ? finish(job, line, by: requester, reply) : reply.succeed()
+    case .value(let client, let parameter, let line):
+      line.ends(by: requester) ? finish(client, parameter, line, by: requester, reply) : reply.succeed()
     default: reply.succeed()
     }
   }
 
   public func synchronize(_ node: NodeID, handle: UInt64, by requester: Requester, reply: consuming StatusReply) {
-    guard case .submission(let submission)? = handles[handle]?.kind else { return reply.succeed() }
+    let submission: Submission
+    switch handles[handle]?.kind {
+    case .submission(let open): submission = open
+    case .control(let job, let line): return finish(job, line, by: requester, reply)
+    case .value(let client, let parameter, let line): return finish(client, parameter, line, by: requester, reply)
+    default: return reply.succeed()
+    }
     let name = submission.name
     let write = Submission.Write()
     let pending = PendingReply(reply.park { submission.abandon(write) }) { [placeholders] reply, result in
@@ -56,50 +63,6 @@ extension JobFileSystem {
       }
     }
     submission.synchronize(as: write, reply: pending)
-  }
-
-  // MARK: ctl
-
-  /// Commands are short; who writes more means another file.
-  private static var longestControl: Int { 4096 }
-
-  /// One command per line; a line that is not complete waits for its rest.
-  private func control(_ job: Job, _ open: Handle, _ bytes: [UInt8], _ reply: consuming CountReply) {
-    let pending = open.bytes.withLock { pending in
-      defer { pending = nil }
-      return (pending ?? []) + bytes
-    }
-    guard pending.count <= Self.longestControl else { return reply.fail(EINVAL) }
-    var lines = pending.split(separator: 0x0a, omittingEmptySubsequences: false)
-    let rest = Array(lines.removeLast())
-    do throws(Refusal) {
-      for line in lines { try command(job, line) }
-    } catch {
-      return reply.fail(error.errno)
-    }
-    open.bytes.withLock { $0 = rest }
-    reply.succeed(count: bytes.count)
-  }
-
-  /// A command without its newline is one all the same if it is a whole word; half a word is nothing.
-  private func closeControl(_ job: Job, _ open: Handle?, _ reply: consuming StatusReply) {
-    let rest = open?.bytes.withLock { rest in
-      defer { rest = nil }
-      return rest
-    }
-    do throws(Refusal) {
-      try command(job, (rest ?? [])[...])
-      reply.succeed()
-    } catch {
-      reply.fail(error.errno)
-    }
-  }
-
-  private func command(_ job: Job, _ line: ArraySlice<UInt8>) throws(Refusal) {
-    let words = line.split { $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }
-    guard let word = words.first else { return }
-    guard words.count == 1, word.elementsEqual("cancel".utf8) else { throw Refusal(errno: EINVAL, column: 0, text: "ctl takes: cancel") }
-    try job.cancel()
   }
 
   // MARK: Removing and what is not done here
@@ -116,6 +79,7 @@ extension JobFileSystem {
         reply.fail(error.errno)
       }
     case .job(let id, let file): hide(name, in: file, id, isDirectory: true, reply)
+    case .clients: removeClient(name, by: requester, reply)
     default: reply.fail(EPERM)
     }
   }
@@ -141,7 +105,8 @@ extension JobFileSystem {
 
   public func makeDirectory(_ name: String, in directory: NodeID, permissions: UInt32, by requester: Requester, reply: consuming EntryReply)
   {
-    reply.fail(EPERM)
+    guard Node(directory) == .clients else { return reply.fail(EPERM) }
+    makeClient(name, permissions: permissions, by: requester, reply)
   }
 
   public func rename(

@@ -22,7 +22,7 @@ public final class JobFileSystem: FileSystem {
 
   public init(serving jobs: JobService) { self.jobs = jobs }
 
-  private static func now() -> UInt64 {
+  static func now() -> UInt64 {
     var now = timespec()
     unsafe clock_gettime(CLOCK_REALTIME, &now)
     return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
@@ -50,6 +50,10 @@ public final class JobFileSystem: FileSystem {
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return nil }
       return entries(of: file, job).first { $0.name == name }?.node
+    case .clients:
+      guard Self.isPlain(name) else { return nil }
+      return jobs.clients[name].map { .client($0.number, .directory) }
+    case .client(let number, .directory): return ClientFile.entries.first { $0.name == name }.map { .client(number, $0) }
     default: return nil
     }
   }
@@ -63,7 +67,8 @@ public final class JobFileSystem: FileSystem {
   func freshSubmit() -> Node { .submit(submits.add(1, ordering: .relaxed).newValue) }
 
   static let rootEntries: [(name: String, node: Node)] = [
-    ("README", .readme), ("version", .version), ("list", .list), ("submit", .submit(0)), ("errors", .errors), ("jobs", .jobs),
+    ("README", .readme), ("version", .version), ("list", .list), ("submit", .submit(0)), ("errors", .errors), ("clients", .clients),
+    ("jobs", .jobs),
   ]
 
   /// What a directory of a job holds, without what was removed from it.
@@ -73,7 +78,7 @@ public final class JobFileSystem: FileSystem {
       switch file {
       case .directory: JobFile.entries
       case .destinations: job.facts.destinations.indices.map { (.destination($0), "\($0)") }
-      case .destination(let index): [(.destinationStatus(index), "status")]
+      case .destination(let index): [(.destinationStatus(index), "status"), (.destinationMap(index), "map")]
       default: []
       }
     return all.filter { !gone.contains($0.file) }.map { ($0.name, .job(job.facts.id, $0.file)) }
@@ -104,7 +109,8 @@ public final class JobFileSystem: FileSystem {
     switch node {
     case .submit, .placeholder: (0, 0)
     case .root, .readme, .version: (Self.long, Self.long)
-    case .list, .errors, .jobs: (Self.long, 0)
+    // A client goes by rmdir alone, which the kernel sees.
+    case .list, .errors, .jobs, .clients, .client: (Self.long, 0)
     // A chmod of the directory changes what its files show, and only the directory's own is told to the kernel.
     case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? 1 : 0)
     }
@@ -122,7 +128,7 @@ public final class JobFileSystem: FileSystem {
         modified: startedAt)
     }
     switch node {
-    case .root: return directory(0o555, 3)
+    case .root: return directory(0o555, 4)
     case .jobs: return directory(0o1777, 2 + jobs.count)
     case .readme: return file(0o444, RootText.readme.count)
     case .version: return file(0o444, RootText.version.count)
@@ -139,6 +145,12 @@ public final class JobFileSystem: FileSystem {
       return attributes
     case .job(let id, let file):
       return jobs.job(id).map { attributes($0, file, node.number) }
+    case .clients:
+      var attributes = directory(0o755, 2 + jobs.clients.count)
+      attributes.modified = jobs.clients.changedAt
+      return attributes
+    case .client(let number, let file):
+      return jobs.clients.client(number).map { Self.attributes($0, file, node.number) }
     }
   }
 
@@ -175,6 +187,7 @@ public final class JobFileSystem: FileSystem {
     case .readError: JobText.readError(job)
     case .writeErrors: JobText.writeErrors(job)
     case .destinationStatus(let index): JobText.destinationStatus(job, index)
+    case .destinationMap(let index): MapText.text(job, index)
     case .directory, .wait, .result, .ctl, .destinations, .destination: nil
     }
   }

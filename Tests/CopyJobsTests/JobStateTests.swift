@@ -1,12 +1,14 @@
 import CopyJobs
+import Glibc
 import Testing
 
 @Suite("States of a job")
 struct JobStateTests {
   /// The contract's table, less what is not served yet.
   static let table: [JobState: Set<JobState>] = [
-    .queued: [.running, .done, .failed, .cancelled],
-    .running: [.done, .failed, .cancelled],
+    .queued: [.running, .paused, .done, .failed, .cancelled],
+    .running: [.paused, .done, .failed, .cancelled],
+    .paused: [.queued, .running, .done, .failed, .cancelled],
     .done: [],
     .failed: [],
     .cancelled: [],
@@ -33,6 +35,23 @@ struct JobStateTests {
 
   @Test("A state is written as its name")
   func names() {
-    #expect(JobState.allCases.map(\.rawValue) == ["queued", "running", "done", "failed", "cancelled"])
+    #expect(JobState.allCases.map(\.rawValue) == ["queued", "running", "paused", "done", "failed", "cancelled"])
+  }
+
+  /// The contract's table of `ctl`: per command the errno in the states in their order; retry is not served yet.
+  static let commands: [(command: JobCommand, errnos: [Int32?])] = [
+    (.cancel, [nil, nil, nil, EALREADY, EALREADY, EALREADY]),
+    (.pause, [nil, nil, nil, EINVAL, EINVAL, EINVAL]),
+    (.resume, [nil, nil, nil, EINVAL, EINVAL, EINVAL]),
+    (.retry, [EINVAL, EINVAL, EINVAL, EINVAL, EOPNOTSUPP, EOPNOTSUPP]),
+    (.rate(1), [nil, nil, nil, EINVAL, EINVAL, EINVAL]),
+    (.rate(nil), [nil, nil, nil, EINVAL, EINVAL, EINVAL]),
+    (.priority(0), [nil, nil, nil, EINVAL, EINVAL, EINVAL]),
+  ]
+
+  @Test("What ctl takes in each state is the contract's", arguments: commands.indices)
+  func objections(row: Int) {
+    let (command, errnos) = Self.commands[row]
+    #expect(JobState.allCases.map { $0.objection(to: command) } == errnos)
   }
 }

@@ -81,7 +81,8 @@ struct JobTests {
       progress.destinations[index].state = .done
       progress.destinations[index].bytesDurable = 100
     }
-    let closing = Closing(KCopy.Notification(wasCancelled: false, progress: progress), waiting: 3) { notification in
+    let maps = [RangeMap(count: 100, status: .durable), RangeMap(count: 100, status: .durable)]
+    let closing = Closing(KCopy.Notification(wasCancelled: false, progress: progress, maps: maps), waiting: 3) { notification in
       ended.withLock { $0.append(notification) }
     }
     do {
@@ -99,6 +100,8 @@ struct JobTests {
     #expect(end.count == 1 && end[0].progress.writeErrors == 0b10 && !end[0].isComplete)
     #expect(end[0].progress.destinations.map(\.state) == [.done, .failed])
     #expect(end[0].progress.destinations.map(\.bytesDurable) == [100, 0])
+    #expect(end[0].progress.destinations.map(\.bytesFailed) == [0, 0])
+    #expect(end[0].maps == [RangeMap(count: 100, status: .durable), RangeMap(count: 100, status: .written)])
     #expect(end[0].progress.firstError == TransferError(errno: EIO, step: .flush, destination: 1, offset: 10, length: 100))
   }
 }

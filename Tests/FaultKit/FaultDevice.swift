@@ -21,8 +21,18 @@ public final class FaultDevice: Resource {
 
   public func goOn() { bridge.signal(SIGCONT) }
 
-  /// - Parameter directory: for its files; made here. On a tmpfs it's quick.
-  public init(size: Int, in directory: String) throws {
+  /// Stops the server: what is under way and all that comes later waits until `thaw`, as with a disk that doesn't answer.
+  public func freeze() { server.signal(SIGSTOP) }
+
+  public func thaw() { server.signal(SIGCONT) }
+
+  /// Kills the server: the device is there, and every transfer fails, what is under way too.
+  public func die() throws { try server.end() }
+
+  /// - Parameters:
+  ///   - logicalBlock: of the loop device, 512 or 4096 bytes.
+  ///   - directory: for its files; made here. On a tmpfs it's quick.
+  public init(size: Int, logicalBlock: Int = 512, in directory: String) throws {
     try requireRoot()
     for tool in ["nbdkit", "nbdfuse", "fusermount3"] where !Command.isInstalled(tool) {
       throw Missing("\(tool) is not installed: no device with faults (Debian: nbdkit, libnbd-bin, fuse3)")
@@ -39,13 +49,14 @@ public final class FaultDevice: Resource {
       [
         "-f", "-U", directory + "/socket", "eval", "get_size=echo \(size)",
         "pread=\(begin); admit r $3 $4; exec dd if=$D/image iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M status=none",
-        "pwrite=\(begin); admit w $3 $4; exec dd of=$D/image oflag=seek_bytes seek=$4 conv=notrunc bs=1M status=none",
-        "flush=\(begin); admit f 1 0",
+        "pwrite=\(begin); admit w $3 $4; dd of=$D/image oflag=seek_bytes seek=$4 conv=notrunc bs=1M status=none && ended W $3 $4",
+        "zero=\(begin); admit z $3 $4; fallocate -p -o $4 -l $3 $D/image && ended Z $3 $4", "can_zero=exit 0",
+        "flush=\(begin); admit f 1 0; ended F 1 0",
       ], environment: ["D": directory]
     ).start()
     bridge = try FaultDevice.bridge(to: server, in: directory)
     do {
-      loop = try LoopDevice(backing: directory + "/export", size: size, directIO: true)
+      loop = try LoopDevice(backing: directory + "/export", size: size, sectorSize: logicalBlock, directIO: true)
     } catch {
       _ = try? run("fusermount3", "-u", directory + "/export")
       try? bridge.end()
@@ -69,34 +80,63 @@ public final class FaultDevice: Resource {
   }
 
   /// Every transfer passes `admit KIND COUNT OFFSET`: it is logged, held at the gate, delayed, and refused if it touches a fault.
+  /// A fault that strikes a number of times has as many tickets; who makes one is refused.
   private static let common = #"""
     admit() {
       echo "$1 $2 $3" >> "$D/log"
       while [ -e "$D/gate-$1" ]; do sleep 0.01; done
       read -r seconds < "$D/delay" && [ "$1" != f ] && sleep "$seconds"
       first=$(($3 / 512)); last=$((($3 + $2 - 1) / 512))
-      while read -r kind from to; do
-        if [ "$kind" = "$1" ] && [ "$first" -le "$to" ] && [ "$last" -ge "$from" ]; then
-          echo "EIO a fault of the test" >&2
+      while read -r kind from to errno ticket times; do
+        if [ "$kind" = "$1" ] && [ "$first" -le "$to" ] && [ "$last" -ge "$from" ] && strikes; then
+          echo "$errno a fault of the test" >&2
           exit 1
         fi
       done < "$D/faults"
     }
 
+    strikes() {
+      [ "$times" = always ] && return 0
+      turn=0
+      while [ "$turn" -lt "$times" ]; do
+        turn=$((turn + 1))
+        (set -C; : > "$D/ticket-$ticket-$turn") 2> /dev/null && return 0
+      done
+      return 1
+    }
+
+    ended() { echo "$1 $2 $3" >> "$D/log"; }
+
     """#
 
-  /// A fault, until `faults` is set anew. Sectors are of 512 bytes.
-  public enum Fault: Sendable {
-    case read(ClosedRange<Int>)
-    case write(ClosedRange<Int>)
-    case flush
+  /// A fault, until the faults are set anew. Sectors are of 512 bytes.
+  public struct Fault: Sendable {
+    private let kind: Kind
+    private let sectors: ClosedRange<Int>
+    private var times: Int?
+    private var error = "EIO"
+
+    /// Requests that touch the sectors fail: the next `times` of them, or all; `error` is EPERM, EIO, ENOMEM, EINVAL or ENOSPC.
+    public static func read(_ sectors: ClosedRange<Int>, times: Int? = nil, error: String = "EIO") -> Fault {
+      Fault(kind: .read, sectors: sectors, times: times, error: error)
+    }
+
+    public static func write(_ sectors: ClosedRange<Int>, times: Int? = nil, error: String = "EIO") -> Fault {
+      Fault(kind: .write, sectors: sectors, times: times, error: error)
+    }
+
+    public static func zero(_ sectors: ClosedRange<Int>, times: Int? = nil, error: String = "EIO") -> Fault {
+      Fault(kind: .zero, sectors: sectors, times: times, error: error)
+    }
+
+    public static let flush = Fault(kind: .flush, sectors: 0...0)
+
+    public static func flush(times: Int) -> Fault { Fault(kind: .flush, sectors: 0...0, times: times) }
 
     var line: String {
-      switch self {
-      case .read(let sectors): "r \(sectors.lowerBound) \(sectors.upperBound)\n"
-      case .write(let sectors): "w \(sectors.lowerBound) \(sectors.upperBound)\n"
-      case .flush: "f 0 0\n"
-      }
+      let ticket = UInt64.random(in: 0 ... .max)
+      let count = times.map { "\($0)" } ?? "always"
+      return "\(kind.rawValue) \(sectors.lowerBound) \(sectors.upperBound) \(error) \(ticket) \(count)\n"
     }
   }
 
@@ -111,9 +151,11 @@ public final class FaultDevice: Resource {
   }
 
   /// The kinds of request that the gate can hold.
-  public enum Kind: String, Sendable {
+  public enum Kind: String, Sendable, CaseIterable {
     case read = "r"
     case write = "w"
+    /// The device's own zeroing, WRITE_ZEROES.
+    case zero = "z"
     case flush = "f"
   }
 
@@ -135,12 +177,25 @@ public final class FaultDevice: Resource {
 
   /// The requests so far, in the order of their arrival.
   public var requests: [Request] {
+    get throws { try events.compactMap { if case .arrived(let request) = $0 { request } else { nil } } }
+  }
+
+  /// What happened at the device.
+  public enum Event: Sendable {
+    case arrived(Request)
+    /// A write, zeroing or flush that succeeded, before anybody was told.
+    case ended(Request)
+  }
+
+  /// What happened so far, in its order.
+  public var events: [Event] {
     get throws {
       try Files.text(directory + "/log").split(separator: "\n").compactMap { line in
         let words = line.split(separator: " ")
-        guard words.count == 3, let kind = Kind(rawValue: String(words[0])), let bytes = Int(words[1]), let offset = Int(words[2])
+        guard words.count == 3, let kind = Kind(rawValue: words[0].lowercased()), let bytes = Int(words[1]), let offset = Int(words[2])
         else { return nil }
-        return Request(kind: kind, bytes: kind == .flush ? 0 : bytes, offset: offset)
+        let request = Request(kind: kind, bytes: kind == .flush ? 0 : bytes, offset: offset)
+        return words[0] == kind.rawValue ? .arrived(request) : .ended(request)
       }
     }
   }
@@ -154,7 +209,8 @@ public final class FaultDevice: Resource {
   /// Opens the gates and takes the three layers down; each is tried whatever became of the one before.
   public func release() throws {
     goOn()
-    for kind in [Kind.read, .write, .flush] where Files.exists(directory + "/gate-" + kind.rawValue) { try open(kind) }
+    thaw()
+    for kind in Kind.allCases where Files.exists(directory + "/gate-" + kind.rawValue) { try open(kind) }
     try setFaults([])
     try setDelay(0)
     var failures: [any Error] = []

@@ -54,14 +54,22 @@ public final class LoopDevice: Resource, Sendable {
     public let bytesRead: Int
     public let bytesWritten: Int
     public let flushes: Int
+    /// Milliseconds for which the device had something to do (`io_ticks`).
+    public let busy: Int
   }
 
   public var counters: Counters {
     get throws {
       let fields = try Files.text(folder + "/stat").split { $0 == " " || $0 == "\n" }.compactMap { Int($0) }
       if fields.count < 16 { throw Missing("\(folder)/stat has no count of flushes") }
-      return Counters(bytesRead: fields[2] * 512, bytesWritten: fields[6] * 512, flushes: fields[15])
+      return Counters(bytesRead: fields[2] * 512, bytesWritten: fields[6] * 512, flushes: fields[15], busy: fields[9])
     }
+  }
+
+  /// Cuts the file under it to so many bytes, and tells the loop driver (`LOOP_SET_CAPACITY`); `size` stays what it was.
+  public func shrink(to bytes: Int) throws {
+    if truncate(backing, bytes) != 0 { throw SystemError(errno, "truncate \(backing)") }
+    try run("losetup", "-c", path).orThrow()
   }
 
   /// Detaches; fails if something still holds the device, since the kernel would only detach it later.

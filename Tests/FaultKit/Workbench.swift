@@ -35,14 +35,15 @@ public final class Workbench {
     resources.append(Action(body: body))
   }
 
-  /// A loop device over a file in `memory`.
-  public func loop(size: Int = 4 << 20, sectorSize: Int = 512, readOnly: Bool = false) throws -> LoopDevice {
-    keep(try LoopDevice(backing: fresh("loop"), size: size, sectorSize: sectorSize, readOnly: readOnly))
+  /// A loop device over a file in `memory`, or in `disk`.
+  public func loop(size: Int = 4 << 20, sectorSize: Int = 512, readOnly: Bool = false, onDisk: Bool = false) throws -> LoopDevice {
+    let backing = onDisk ? fresh("loop", in: disk) : try fresh("loop", in: memory)
+    return keep(try LoopDevice(backing: backing, size: size, sectorSize: sectorSize, readOnly: readOnly))
   }
 
   /// A device with faults, its files in `memory`.
-  public func faultDevice(size: Int = 4 << 20) throws -> FaultDevice {
-    keep(try FaultDevice(size: size, in: fresh("fault")))
+  public func faultDevice(size: Int = 4 << 20, logicalBlock: Int = 512) throws -> FaultDevice {
+    keep(try FaultDevice(size: size, logicalBlock: logicalBlock, in: fresh("fault", in: memory)))
   }
 
   /// A daemon on a mount point of its own.
@@ -60,9 +61,9 @@ public final class Workbench {
     return path
   }
 
-  private func fresh(_ kind: String) throws -> String {
+  private func fresh(_ kind: String, in directory: String) -> String {
     count += 1
-    return try memory + "/\(kind)\(count)"
+    return "\(directory)/\(kind)\(count)"
   }
 
   fileprivate func clear() throws {

@@ -80,6 +80,51 @@ struct JobTextTests {
     }
   }
 
+  @Test("A paused job shows why: by a user, or with the error that has to be mended")
+  func paused() throws {
+    let job = Self.job()
+    let length = JobText.status(job).count
+    try job.obey(.pause)
+    func value(_ key: String) -> String? {
+      String(decoding: JobText.status(job), as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("\(key)=") }
+        .map { String($0.dropFirst(key.count + 1)) }
+    }
+    #expect(value("state") == "paused" && value("pause_reason") == "user" && value("error") == "" && JobText.status(job).count == length)
+    #expect(String(decoding: JobText.state(job), as: UTF8.self) == "paused\n")
+
+    var progress = CopyProgress(destinations: [DestinationProgress](repeating: DestinationProgress(), count: 3))
+    progress.startedAt = 1
+    progress.pause = .error(Self.error)
+    progress.firstError = TransferError(errno: EIO, step: .read, destination: nil, offset: 0, length: 1)
+    job.began(Shown(progress))
+    let expected = [
+      "state": "paused", "pause_reason": "ENOTRECOVERABLE", "error": "ENOTRECOVERABLE", "error_op": "flush", "error_dest": "2",
+      "error_at": "18446744073709551615B", "error_length": "18446744073709551615", "read_err": "0", "eta": "", "phase": "",
+    ]
+    for (key, text) in expected { #expect(value(key) == text, "\(key)") }
+    #expect(JobText.status(job).count == length)
+    try job.obey(.resume)
+    #expect(value("state") == "running" && value("pause_reason") == "" && value("error") == "EIO" && value("error_op") == "read")
+  }
+
+  @Test("dest/I/status has the contract's keys, and what failed is what its map says")
+  func destination() {
+    let job = Self.job()
+    var progress = CopyProgress(destinations: [DestinationProgress](repeating: DestinationProgress(), count: 3))
+    progress.readError = true
+    progress.destinations[1].state = .failed
+    progress.destinations[1].bytesDone = 1 << 39
+    progress.destinations[1].bytesDurable = 1 << 38
+    progress.destinations[1].bytesFailed = 512
+    progress.destinations[1].error = TransferError(errno: EIO, step: .write, destination: 1, offset: 4096, length: 512)
+    job.end(KCopy.Notification(wasCancelled: false, progress: progress))
+    let text = String(decoding: JobText.destinationStatus(job, 1), as: UTF8.self)
+    #expect(
+      text.split(separator: "\n").joined(separator: "|").hasPrefix(
+        "dest_path='/dev/\"b\\'|dest_state=failed|bytes_done=549755813888|bytes_durable=274877906944|bytes_failed=512|error=EIO|"
+          + "error_at=4096B|error_length=512"))
+  }
+
   @Test("The one-value files say what status says")
   func views() {
     let expected = [
@@ -93,4 +138,16 @@ struct JobTextTests {
       #expect(String(decoding: JobText.spec(job), as: UTF8.self) == "from=/a@0+1B to=/b@0+1B\n")
     }
   }
+}
+
+/// Work that shows one progress and does nothing.
+private final class Shown: Work {
+  let progress: CopyProgress
+  init(_ progress: CopyProgress) { self.progress = progress }
+  func map(of destination: Int) -> RangeMap { RangeMap(count: 0) }
+  func cancel() {}
+  func pause() {}
+  func resume(_ taken: @escaping @Sendable () -> Void) {}
+  func setRate(_ rate: UInt64?) {}
+  func setPriority(_ priority: Int) {}
 }

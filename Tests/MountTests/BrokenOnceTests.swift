@@ -31,7 +31,7 @@ struct BrokenOnceTests {
     }
   }
 
-  @Test("A job whose destination failed a flush for another job while it was writing fails, though its own flush succeeds")
+  @Test("A job whose destination failed a flush for another job while it was writing writes again what that flush may have lost")
   func sharedFlush() throws {
     try withDaemon { bench, daemon in
       let (slow, source, destination) = (
@@ -47,9 +47,8 @@ struct BrokenOnceTests {
       #expect(try other.result() == "EIO")
       try destination.setFaults([])
       try slow.open(.read)
-      #expect(try job.result() == "EIO")
-      let status = try job.status()
-      #expect(status["error_op"] == "flush" && status["write_err"] == "0x1" && status["bytes_durable"] == "0", "\(status)")
+      #expect(try job.result() == "ok")
+      #expect(try job.status()["bytes_durable"] == "2097152")
       try daemon.copy("from=\(slow.path) to=\(destination.path)", as: "afterwards")
     }
   }

@@ -109,12 +109,12 @@ struct HeldJob {
   let source: LoopDevice
   let destination: FaultDevice
 
-  init(_ bench: Workbench, _ daemon: Daemon, as name: String = "held") throws {
+  init(_ bench: Workbench, _ daemon: Daemon, as name: String = "held", keys: String = "") throws {
     source = try bench.loop()
     try source.fill(seed: 11)
     destination = try bench.faultDevice()
     try destination.hold(.write)
-    job = try daemon.submit("from=\(source.path) to=\(destination.path)", as: name)
+    job = try daemon.submit("from=\(source.path) to=\(destination.path) \(keys)", as: name)
     try job.reach("running")
     let destination = destination
     try eventually("the first write is held") { try destination.requests.contains { $0.kind == .write } }

@@ -23,20 +23,22 @@ final class Closing: Sendable {
 
   /// A destination is closed, with 0 or an errno.
   func closed(_ destination: Int, region: Region, _ errno: Int32) {
-    finishOne { progress in
-      guard errno != 0, progress.destinations[destination].error == nil else { return }
+    finishOne { notification in
+      guard errno != 0, notification.progress.destinations[destination].error == nil else { return }
       let error = TransferError(errno: errno, step: .flush, destination: destination, offset: region.start, length: region.count)
-      progress.writeErrors |= 1 << UInt64(destination)
-      progress.firstError = progress.firstError ?? error
-      progress.destinations[destination].error = error
-      progress.destinations[destination].state = .failed
-      progress.destinations[destination].bytesDurable = 0
+      notification.progress.writeErrors |= 1 << UInt64(destination)
+      notification.progress.firstError = notification.progress.firstError ?? error
+      notification.progress.destinations[destination].error = error
+      notification.progress.destinations[destination].state = .failed
+      notification.progress.destinations[destination].bytesDurable = 0
+      // What the close lost nobody knows: none of it can be relied on.
+      if notification.maps.indices.contains(destination) { notification.maps[destination].replace(.durable, with: .written) }
     }
   }
 
-  private func finishOne(_ change: (inout CopyProgress) -> Void) {
+  private func finishOne(_ change: (inout KCopy.Notification) -> Void) {
     let last: KCopy.Notification? = state.withLock { state in
-      change(&state.notification.progress)
+      change(&state.notification)
       state.waiting -= 1
       return state.waiting == 0 ? state.notification : nil
     }

@@ -1,6 +1,13 @@
 internal import Admission
 internal import KCopy
 
+/// The regions of a job, in bytes.
+struct Regions: Sendable {
+  /// `nil` unless `op=copy`.
+  var source: Region?
+  var destinations: [Region]
+}
+
 /// A record whose paths are open and whose regions are its own: all that may be refused has been looked at.
 ///
 /// It is either started or undone.
@@ -9,15 +16,23 @@ struct AdmittedJob: Sendable {
   let name: String
   let number: UInt64
   let caller: Caller
-  let source: Endpoint
+  let client: CopyClient
+  /// `nil` unless `op=copy`.
+  let source: Endpoint?
   let destinations: [Endpoint]
-  let regions: (source: Region, destinations: [Region])
+  let regions: Regions
   let claims: [Claims.Claim]
   let claimOwner: UInt64
 
+  /// The length of each region, in bytes; 0 where nothing is copied.
+  var bytesTotal: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }
+
+  /// All that is open, in the order in which it was opened.
+  var endpoints: [Endpoint] { (source.map { [$0] } ?? []) + destinations }
+
   var spec: String {
-    func text(_ written: RegionText?, _ region: Region) -> RegionText? {
-      guard var text = written else { return nil }
+    func text(_ written: RegionText?, _ region: Region?) -> RegionText? {
+      guard var text = written, let region else { return nil }
       text.start = region.start
       text.count = region.count
       return text

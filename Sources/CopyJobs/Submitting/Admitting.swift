@@ -8,6 +8,7 @@ internal import KCopy
 struct Admitting {
   let admission: Admission
   let table: JobTable
+  let clients: ClientTable
   let claims: Claims
   let descriptors: DescriptorBudget
   let nextNumber: () throws(Refusal) -> UInt64
@@ -23,12 +24,13 @@ struct Admitting {
     guard let caller else { throw Refusal(errno: EPERM, column: 0, text: "the process that opened the file cannot be seen") }
     if let objection = caller.objection { throw Refusal(errno: EPERM, column: 0, text: objection) }
     try record.checkServed()
+    let client = try client(of: record, for: caller)
     let number = try nextNumber()
     let name = name ?? record.name ?? String(number)
     guard table[name] == nil else { throw Self.nameIsTaken(name, record) }
     try descriptors.take(DescriptorBudget.need(of: record))
     do throws(Refusal) {
-      return try open(record, name: name, number: number, caller: caller)
+      return try open(record, name: name, number: number, caller: caller, client: client)
     } catch {
       descriptors.giveBack(DescriptorBudget.need(of: record))
       throw error
@@ -44,17 +46,30 @@ struct Admitting {
   /// Gives everything back, in the order opposite to `admit`.
   func undo(_ job: AdmittedJob) {
     claims.release(job.claimOwner, job.claims)
-    for endpoint in job.destinations + [job.source] { admission.undo(endpoint) }
+    for endpoint in job.endpoints.reversed() { admission.undo(endpoint) }
     descriptors.giveBack(DescriptorBudget.need(of: job.record))
   }
 
-  private func open(_ record: JobRecord, name: String, number: UInt64, caller: Caller) throws(Refusal) -> AdmittedJob {
-    guard let from = record.from else { throw Refusal(errno: EINVAL, column: 0, text: "from= is missing") }
+  private func client(of record: JobRecord, for caller: Caller) throws(Refusal) -> CopyClient {
+    do throws(Refusal) {
+      return try clients.use(record.client, by: caller.uid)
+    } catch {
+      throw Refusal(errno: error.errno, column: record.column(of: "client"), text: error.text)
+    }
+  }
+
+  private func open(
+    _ record: JobRecord, name: String, number: UInt64, caller: Caller, client: CopyClient
+  ) throws(Refusal) -> AdmittedJob {
     var opened: [Endpoint] = []
     do throws(Refusal) {
-      try checkWord(from)
-      let source = try refusing(from) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
-      opened.append(source)
+      var source: Endpoint?
+      if let from = record.from {
+        try checkWord(from)
+        let endpoint = try refusing(from) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
+        opened.append(endpoint)
+        source = endpoint
+      }
       for text in record.to {
         guard isAwaited() else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
         try checkWord(text)
@@ -63,13 +78,13 @@ struct Admitting {
             try admission.openDestination(text.path, creates: record.create, for: caller)
           })
       }
-      let destinations = Array(opened.dropFirst())
-      let resolution = try Resolution(record, from: from, source: source, destinations: destinations)
+      let destinations = Array(opened.suffix(record.to.count))
+      let resolution = try Resolution(record, source: source, destinations: destinations)
       let wanted = resolution.claims(source: source, destinations: destinations)
-      let owner = try claims.take(wanted, job: name, columns: [from.column] + record.to.map(\.column))
+      let owner = try claims.take(wanted, job: name, columns: (record.from.map { [$0.column] } ?? []) + record.to.map(\.column))
       return AdmittedJob(
-        record: record, name: name, number: number, caller: caller, source: source, destinations: destinations,
-        regions: (resolution.source, resolution.destinations), claims: wanted, claimOwner: owner)
+        record: record, name: name, number: number, caller: caller, client: client, source: source, destinations: destinations,
+        regions: resolution.regions, claims: wanted, claimOwner: owner)
     } catch {
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       throw error

@@ -14,7 +14,7 @@ final class DescriptorBudget: Sendable {
 
   /// What a job can have open at most: two descriptions of each side, and of a destination the directory that it was made
   /// in and what wakes its thread.
-  static func need(of record: JobRecord) -> Int { 2 + 4 * record.to.count }
+  static func need(of record: JobRecord) -> Int { (record.from == nil ? 0 : 2) + 4 * record.to.count }
 
   /// - Throws: ENOBUFS when the unfinished jobs have them all.
   func take(_ count: Int) throws(Refusal) {

@@ -4,18 +4,31 @@ internal import KCopy
 
 /// What a record comes to on the devices that it names: regions in bytes, checked against their sizes.
 struct Resolution {
-  var source: Region
-  var destinations: [Region]
+  private(set) var regions = Regions(source: nil, destinations: [])
 
-  init(_ record: JobRecord, from text: RegionText, source: Endpoint, destinations: [Endpoint]) throws(Refusal) {
-    let count = try Self.sourceCount(text, source)
-    self.source = Region(source.device, start: text.start, count: count)
-    let endsWithSource = text.start + count == source.device.size
-    self.destinations = []
-    for (text, endpoint) in zip(record.to, destinations) {
-      try Self.check(text, endpoint, count: count, fillsTail: record.tailZero && endsWithSource)
-      self.destinations.append(Region(endpoint.device, start: text.start, count: count))
+  /// - Parameter source: `nil` where the record has none; then the destinations' own lengths count.
+  init(_ record: JobRecord, source: Endpoint?, destinations: [Endpoint]) throws(Refusal) {
+    var endsWithSource = false
+    if let text = record.from, let source {
+      let region = Region(source.device, start: text.start, count: try Self.sourceCount(text, source))
+      endsWithSource = region.end == source.device.size
+      regions.source = region
     }
+    let tail: Tail = regions.source == nil ? .none : record.tailZero && endsWithSource ? .filled : .refused
+    for (text, endpoint) in zip(record.to, destinations) {
+      guard let count = regions.source?.count ?? record.to.first?.count else { break }
+      try Self.check(text, endpoint, count: count, tail)
+      regions.destinations.append(Region(endpoint.device, start: text.start, count: count))
+    }
+  }
+
+  /// What becomes of a region that ends inside a logical block of its destination.
+  private enum Tail {
+    /// There is no source that could.
+    case none
+    case refused
+    /// The rest of the block is filled with zeroes.
+    case filled
   }
 
   private static func sourceCount(_ text: RegionText, _ source: Endpoint) throws(Refusal) -> UInt64 {
@@ -33,14 +46,16 @@ struct Resolution {
     return count
   }
 
-  private static func check(_ text: RegionText, _ endpoint: Endpoint, count: UInt64, fillsTail: Bool) throws(Refusal) {
+  private static func check(_ text: RegionText, _ endpoint: Endpoint, count: UInt64, _ tail: Tail) throws(Refusal) {
     if let own = text.count, own != count {
-      throw Refusal(errno: EINVAL, column: text.column, text: "the region of \(endpoint.path) has \(own)B, that of the source \(count)B")
+      let other = tail == .none ? "the first" : "the source"
+      throw Refusal(errno: EINVAL, column: text.column, text: "the region of \(endpoint.path) has \(own)B, that of \(other) \(count)B")
     }
     let device = endpoint.device
     let block = UInt64(device.logicalBlock)
-    guard text.start % block == 0, count % block == 0 || fillsTail else {
-      let hint = text.start % block == 0 ? "; tail=zero fills the last block of a copy that reaches the source's end" : ""
+    guard text.start % block == 0, count % block == 0 || tail == .filled else {
+      let hint =
+        text.start % block == 0 && tail == .refused ? "; tail=zero fills the last block of a copy that reaches the source's end" : ""
       throw Refusal(
         errno: EINVAL, column: text.column, text: "\(endpoint.path) has blocks of \(block)B, and the region is no multiple of them\(hint)")
     }
@@ -54,12 +69,14 @@ struct Resolution {
   }
 
   /// The claims of the job, source first; a destination's last block is its own although only a part of it is copied.
-  func claims(source: Endpoint, destinations: [Endpoint]) -> [Claims.Claim] {
-    [Claims.Claim(source, self.source, isWrite: false)]
-      + zip(destinations, self.destinations).map { endpoint, region in
-        let block = UInt64(region.device.logicalBlock)
-        let whole = Region(region.device, start: region.start, count: (region.count + block - 1) / block * block)
-        return Claims.Claim(endpoint, whole, isWrite: true)
-      }
+  func claims(source: Endpoint?, destinations: [Endpoint]) -> [Claims.Claim] {
+    var claims: [Claims.Claim] = []
+    if let source, let region = regions.source { claims.append(Claims.Claim(source, region, isWrite: false)) }
+    for (endpoint, region) in zip(destinations, regions.destinations) {
+      let block = UInt64(region.device.logicalBlock)
+      let whole = Region(region.device, start: region.start, count: (region.count + block - 1) / block * block)
+      claims.append(Claims.Claim(endpoint, whole, isWrite: true))
+    }
+    return claims
   }
 }

@@ -46,7 +46,7 @@ enum JobText {
       .text("dest_state", progress.state.rawValue, widest: 9),
       .number("bytes_done", progress.bytesDone),
       .number("bytes_durable", progress.bytesDurable),
-      .number("bytes_failed", error == nil ? 0 : job.facts.bytesTotal - progress.bytesDone),
+      .number("bytes_failed", progress.bytesFailed),
       .text("error", error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
       .text("error_at", error.map { "\($0.offset)B" } ?? "", widest: 21),
       .number("error_length", error?.length),
@@ -82,10 +82,18 @@ enum JobText {
 
   private static func mask(_ bits: UInt64) -> String { "0x\(String(bits, radix: 16))" }
 
+  private static func reason(_ pause: PauseReason?) -> String {
+    switch pause {
+    case nil: ""
+    case .user?: "user"
+    case .error(let error)?: ErrnoName.of(error.errno)
+    }
+  }
+
   /// The keys of the contract, in its order.
   private static func fields(_ job: Job, _ snapshot: JobSnapshot) -> [Field] {
     let (facts, progress) = (job.facts, snapshot.progress)
-    let error = progress.firstError
+    let error = snapshot.error
     return [
       .text("state", snapshot.state.rawValue, widest: 9),
       .constant("name", facts.name),
@@ -100,7 +108,7 @@ enum JobText {
       .number("error_dest", error?.destination.map { UInt64($0) }),
       .text("error_at", error.map { "\($0.offset)B" } ?? "", widest: 21),
       .number("error_length", error?.length),
-      .text("pause_reason", "", widest: widestErrno),
+      .text("pause_reason", reason(snapshot.pause), widest: widestErrno),
       .text("phase", snapshot.phase.rawValue, widest: 10),
       .constant("bytes_total", facts.bytesTotal),
       .number("bytes_done", progress.bytesDone),

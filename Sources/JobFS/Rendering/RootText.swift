@@ -42,16 +42,26 @@ enum RootText {
       cat jobs/nightly/progress                                      bytes done, bytes in all
       cat jobs/nightly/status                                        everything about it
       cat jobs/nightly/result                                        wait; ok, or the read fails with the error
-      echo cancel > jobs/nightly/ctl                                 end it
+      cat jobs/nightly/dest/0/map                                    a ddrescue mapfile: + is on the disk, - failed, ? the rest
+      echo cancel > jobs/nightly/ctl                                 end it; or pause, resume, rate=20M, priority=0
       rmdir jobs/nightly                                             forget it, once it has ended
       { echo 'from=... to=...' >&3 && read -r id <&3; } 3<>submit    a number for a name
       cat errors                                                     why the last records were refused
       cat list                                                       a line per job
+      mkdir clients/night && echo 20M > clients/night/rate           limits of its own for jobs with client=night
 
     A record is one line of key=value words:
       from=PATH[@START[+COUNT]]   what to read; START and COUNT are 0 or a number with a unit:
                                   s (512-byte sectors), B, K, M, G or T
       to=PATH[@START]             where to write, 1 to 64 times
+      op=zero                     no source: each to=PATH@START+COUNT is filled with zeroes
+      op=none                     no source, nothing written: done when all jobs before it are final
+      errors=stop                 any error ends the job; ignore: unreadable sectors become zeroes and are listed in
+                                  the map; pause: wait for resume; drop: as usual, other destinations go on
+      retries=N                   try again what fails
+      order=sequential            write each destination in ascending order
+      rate=SIZE priority=N        bytes per second at most; 0 (first) to 9
+      client=NAME                 whose memory and limits it uses
       create=yes                  make a destination that does not exist, as a regular file
       tail=zero                   fill the last block of a destination with zeroes
       sync=none                   do not flush at the end

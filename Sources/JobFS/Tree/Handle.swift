@@ -11,32 +11,47 @@ final class Handle: Sendable {
     /// `jobs/NAME` or `submit`.
     case submission(Submission)
     /// `ctl`.
-    case control(Job)
+    case control(Job, Line)
+    /// A file of a client that can be written; read, it is a text.
+    case value(CopyClient, ClientParameter, Line)
+    /// `wait` of a client.
+    case turn(ClientTurn)
     case directory([(name: String, node: Node)])
   }
 
   let kind: Kind
-  /// A rendered text, the rest of a stream's text, or the beginning of a command.
+  /// A rendered text, or the rest of a stream's text.
   let bytes: Locked<[UInt8]?> = Locked(nil)
 
-  /// Who wakes those who poll this open file: the last poll's, in place of the one before.
-  private let poller = Locked<(job: Job, observer: UInt64)?>(nil)
+  /// Who wakes those who poll this open file, and how they are struck off: the last poll's, in place of the one before.
+  private let poller = Locked<(observer: UInt64, stop: @Sendable (UInt64) -> Void)?>(nil)
 
   init(_ kind: Kind) { self.kind = kind }
 
-  /// Remembers whom a job tells for this open file; the one before is told no more.
-  func setPoller(_ job: Job, _ observer: UInt64?) {
+  /// Remembers whom a job or a client tells for this open file; the one before is told no more.
+  func setPoller(_ observer: UInt64?, stop: @escaping @Sendable (UInt64) -> Void) {
+    replacePoller(observer.map { ($0, stop) })
+  }
+
+  private func replacePoller(_ next: (observer: UInt64, stop: @Sendable (UInt64) -> Void)?) {
     let before = poller.withLock { poller in
-      defer { poller = observer.map { (job, $0) } }
+      defer { poller = next }
       return poller
     }
-    before?.job.stopObserving(before?.observer ?? 0)
+    if let before { before.stop(before.observer) }
+  }
+
+  /// The next bytes of a stream's one text, which is rendered when it is first read.
+  func take(_ size: Int, of text: () -> [UInt8]) -> ArraySlice<UInt8> {
+    bytes.withLock { rest in
+      let text = rest ?? text()
+      rest = Array(text.dropFirst(size))
+      return text.prefix(size)
+    }
   }
 
   /// The last descriptor is closed.
-  func close() {
-    if case .waiting(let job, _) = kind { setPoller(job, nil) }
-  }
+  func close() { replacePoller(nil) }
 }
 
 /// The open files, by the number that the kernel names them by; a number is checked, never trusted.

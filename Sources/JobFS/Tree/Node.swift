@@ -2,21 +2,24 @@ internal import FuseKit
 
 /// What a node of the tree is; its number is made from it, so that no table is needed but for files that wait to be jobs.
 ///
-/// Four different ranges:
+/// Five different ranges:
 /// 1. below 16: the files at the root;
 /// 2. from 4096 on: a job's number times 4096, and which of its files;
-/// 3. with bit 62: a file in `jobs/` whose record is not complete;
-/// 4. with bit 63: `submit`, a new number at each lookup, for a write that is being decided holds its inode, and other
+/// 3. with bit 61: a client's number times 256, and which of its files;
+/// 4. with bit 62: a file in `jobs/` whose record is not complete;
+/// 5. with bit 63: `submit`, a new number at each lookup, for a write that is being decided holds its inode, and other
 ///    writers of the same one would be stuck.
 enum Node: Hashable {
-  case root, readme, version, list, errors, jobs
+  case root, readme, version, list, errors, jobs, clients
   case submit(UInt64)
   case placeholder(UInt64)
   case job(UInt64, JobFile)
+  case client(UInt64, ClientFile)
 
-  private static let fixed: [Node] = [.root, .readme, .version, .list, .errors, .jobs]
+  private static let fixed: [Node] = [.root, .readme, .version, .list, .errors, .jobs, .clients]
   /// Shown as the inode of `submit`, whatever number it has.
   static let submitInode: UInt64 = 15
+  private static let clientBit: UInt64 = 1 << 61
   private static let placeholderBit: UInt64 = 1 << 62
   private static let submitBit: UInt64 = 1 << 63
 
@@ -25,6 +28,9 @@ enum Node: Hashable {
       self = .submit(number & ~Self.submitBit)
     } else if number & Self.placeholderBit != 0 {
       self = .placeholder(number & ~Self.placeholderBit)
+    } else if number & Self.clientBit != 0 {
+      guard let file = ClientFile(rawValue: UInt8(number % 256)) else { return nil }
+      self = .client((number & ~Self.clientBit) / 256, file)
     } else if number >= 4096 {
       guard let file = JobFile(number: Int(number % 4096)) else { return nil }
       self = .job(number / 4096, file)
@@ -39,8 +45,10 @@ enum Node: Hashable {
     switch self {
     case .placeholder, .job(_, .directory): .jobs
     case .job(let id, .destination): .job(id, .destinations)
-    case .job(let id, .destinationStatus(let index)): .job(id, .destination(index))
+    case .job(let id, .destinationStatus(let index)), .job(let id, .destinationMap(let index)): .job(id, .destination(index))
     case .job(let id, _): .job(id, .directory)
+    case .client(_, .directory): .clients
+    case .client(let number, _): .client(number, .directory)
     default: .root
     }
   }
@@ -50,6 +58,7 @@ enum Node: Hashable {
     case .submit(let counter): counter | Self.submitBit
     case .placeholder(let counter): counter | Self.placeholderBit
     case .job(let id, let file): id * 4096 + UInt64(file.number)
+    case .client(let number, let file): number * 256 + UInt64(file.rawValue) | Self.clientBit
     default: NodeID((Self.fixed.firstIndex(of: self) ?? 0) + 1)
     }
   }
@@ -61,6 +70,7 @@ enum JobFile: Hashable {
   case destinations
   case destination(Int)
   case destinationStatus(Int)
+  case destinationMap(Int)
 
   /// In the order in which the directory lists them.
   private static let single: [(file: JobFile, name: String)] = [
@@ -76,16 +86,22 @@ enum JobFile: Hashable {
       guard number < Self.single.count else { return nil }
       self = Self.single[number].file
     } else {
-      let (index, kind) = ((number - 0x100) / 2, (number - 0x100) % 2)
+      let (index, kind) = ((number - 0x100) / 4, (number - 0x100) % 4)
       guard index < 64 else { return nil }
-      self = kind == 0 ? .destination(index) : .destinationStatus(index)
+      switch kind {
+      case 0: self = .destination(index)
+      case 1: self = .destinationStatus(index)
+      case 2: self = .destinationMap(index)
+      default: return nil
+      }
     }
   }
 
   var number: Int {
     switch self {
-    case .destination(let index): 0x100 + 2 * index
-    case .destinationStatus(let index): 0x101 + 2 * index
+    case .destination(let index): 0x100 + 4 * index
+    case .destinationStatus(let index): 0x101 + 4 * index
+    case .destinationMap(let index): 0x102 + 4 * index
     default: Self.single.firstIndex { $0.file == self } ?? 0
     }
   }

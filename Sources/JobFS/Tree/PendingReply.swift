@@ -2,22 +2,37 @@ internal import CopyJobs
 internal import FuseKit
 internal import Locking
 
-/// A parked write as admission sees it: the first who takes it answers, and a signal can be that first.
+/// A parked write, or another request, as admission sees it: the first who takes it answers, and a signal can be that first.
 final class PendingReply<Reply: ReplyToken & ~Copyable>: SubmissionReply {
-  private let parked: Parked<Reply>
+  private let take: @Sendable () -> Reply?
   private let taken = Locked<Reply?>(nil)
   private let body: @Sendable (consuming Reply, Result<Int, Refusal>) -> Void
 
   init(_ parked: Parked<Reply>, _ body: @escaping @Sendable (consuming Reply, Result<Int, Refusal>) -> Void) {
-    self.parked = parked
+    take = { parked.take() }
     self.body = body
   }
 
+  /// A reply that no signal ends.
+  init(held reply: consuming Reply, _ body: @escaping @Sendable (consuming Reply, Result<Int, Refusal>) -> Void) {
+    let held = Held(reply)
+    take = { held.reply.withLock { $0.take() } }
+    self.body = body
+  }
+
+  private final class Held: Sendable {
+    let reply: Locked<Reply?>
+
+    init(_ reply: consuming Reply) { self.reply = Locked(reply) }
+  }
+
   func claim() -> Bool {
-    var reply = parked.take()
+    var reply = take()
     return taken.withLock { taken in
-      taken = reply.take()
-      return taken != nil
+      // Who comes second must not touch what the first has in hand.
+      guard let first = reply.take() else { return false }
+      taken = consume first
+      return true
     }
   }
 

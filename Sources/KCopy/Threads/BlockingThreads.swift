@@ -97,7 +97,10 @@ final class BlockingThreads: Sendable {
   private func leave() {
     let last: (@Sendable () -> Void)? = queue.withLock { queue in
       queue.threads -= 1
-      return queue.threads == 0 ? queue.last : nil
+      guard queue.threads == 0 else { return nil }
+      // What it holds may hold this.
+      defer { queue.last = nil }
+      return queue.last
     }
     last?()
   }
