@@ -26,8 +26,10 @@ public final class Client: Sendable {
     let shared = ClientShared(pages: configuration.pages)
     self.mailbox = mailbox
     self.shared = shared
+    // Not by the thread's body, which would keep it as long as the thread lives.
+    mailbox.post(.reshape(configuration, memory))
     thread = try SystemThread("kcopy-client") {
-      ClientThread.run(configuration, memory: memory, mailbox: mailbox, shared: shared)
+      ClientThread.run(configuration, mailbox: mailbox, shared: shared)
     }
     if let error = shared.awaitStart() {
       thread.join()

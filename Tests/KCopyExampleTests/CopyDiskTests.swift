@@ -1,23 +1,17 @@
 import FaultKit
 import KCopy
-import Locking
 import Testing
 
 @Suite("The article's first copy")
 struct CopyDiskTests {
   @Test("Two disks become what the source is, which is read once, and nothing stays open")
-  func copies() throws {
-    try withWorkbench { bench in
+  func copies() async throws {
+    try await withWorkbench { bench in
       let source = try bench.loop()
       let bytes = try source.fill(seed: 1)
       let disks = try (0..<2).map { _ in try bench.loop() }
       let before = try source.counters.bytesRead
-      let ended = Arrivals<Result<Notification, any Error>>()
-      let (from, to) = (source.path, disks.map(\.path))
-      Task {
-        do { ended.add(.success(try await copyDisk(from, to: to))) } catch { ended.add(.failure(error)) }
-      }
-      let notification = try ended.wait().get()
+      let notification = try await copyDisk(source.path, to: disks.map(\.path))
       #expect(notification.isComplete && notification.progress.bytesDurable == UInt64(bytes.count))
       #expect(try source.counters.bytesRead - before == bytes.count)
       for disk in disks { #expect(Pattern.difference(try disk.contents(), from: bytes) == nil) }

@@ -2,29 +2,29 @@ internal import URing
 
 /// What a client's thread does: makes its transport, for a ring belongs to the thread that made it, and serves.
 enum ClientThread {
-  static func run(_ configuration: Client.Configuration, memory: [TransferMemory], mailbox: Mailbox, shared: ClientShared) {
+  static func run(_ configuration: Client.Configuration, mailbox: Mailbox, shared: ClientShared) {
     do throws(DeviceError) {
       if configuration.transport != .threads {
         do throws(RingError) {
           let driver = try RingDriver(wakeUp: mailbox.wakeUp)
-          serve(driver, .ring, configuration, memory: memory, mailbox: mailbox, shared: shared)
+          serve(driver, .ring, configuration, mailbox: mailbox, shared: shared)
           return
         } catch {
           guard configuration.transport == nil else { throw DeviceError(errno: error.errno, call: "\(error.call)") }
         }
       }
       let driver = ThreadDriver(wakeUp: mailbox.wakeUp)
-      serve(driver, .threads, configuration, memory: memory, mailbox: mailbox, shared: shared)
+      serve(driver, .threads, configuration, mailbox: mailbox, shared: shared)
     } catch {
       shared.start(.threads, error: error)
     }
   }
 
   private static func serve<Driver: TransferDriver & ~Copyable>(
-    _ driver: consuming Driver, _ transport: Client.Transport, _ configuration: Client.Configuration, memory: [TransferMemory],
+    _ driver: consuming Driver, _ transport: Client.Transport, _ configuration: Client.Configuration,
     mailbox: Mailbox, shared: ClientShared
   ) {
-    var engine = Engine(driver: driver, memory: memory, mailbox: mailbox, shared: shared, configuration: configuration)
+    var engine = Engine(driver: driver, memory: [], mailbox: mailbox, shared: shared, configuration: configuration)
     shared.start(transport, error: nil)
     engine.run()
   }

@@ -13,9 +13,8 @@ struct DeviceLoad {
   /// Pages of the reserve that its transfers hold, and may hold: doubled with each answer, so that a device which doesn't
   /// answer never has many.
   private var reserved = 0
-  private var window = Self.smallestWindow
+  private var window = 0
 
-  private static let smallestWindow = PagePool.shortestSubstitute
   /// A device that has not answered for so long counts as one that doesn't.
   private static let patience: UInt64 = 1_000_000_000
 
@@ -63,17 +62,17 @@ struct DeviceLoad {
   // MARK: Reserve
 
   /// Whether the device may have so many pages of the reserve, while all others are waited for since a moment.
-  mutating func mayReserve(_ pages: Int, now: UInt64, stuckSince: UInt64) -> Bool {
+  mutating func mayReserve(_ pages: Int, smallest: Int, now: UInt64, stuckSince: UInt64) -> Bool {
     // Who has not answered since then may never do.
     guard inFlight == 0 || lastCompletion >= stuckSince else { return false }
-    if inFlight > 0, now - lastAnswer > Self.patience { window = Self.smallestWindow }
-    return reserved + pages <= window
+    if inFlight > 0, now - lastAnswer > Self.patience { window = 0 }
+    return reserved + pages <= max(window, smallest)
   }
 
   mutating func reserve(_ pages: Int) { reserved += pages }
 
   mutating func giveBack(_ pages: Int, most: Int) {
     reserved -= pages
-    window = max(min(window * 2, most), Self.smallestWindow)
+    window = min(max(window, pages) * 2, most)
   }
 }

@@ -102,11 +102,18 @@ extension Engine where Driver: ~Copyable {
 
   private mutating func start(_ task: CopyTask, fromReserve: Bool) -> Start {
     guard !task.isStopped, task.pause == nil else { return .nothing }
-    let opens = max(opening(task), max(configuration.rate == nil ? 0 : rateOpens, task.rate == nil ? 0 : task.rateOpens))
+    let opens = max(configuration.rate == nil ? 0 : rateOpens, task.rate == nil ? 0 : task.rateOpens)
     guard opens <= now else { return .later(opens) }
     var earliest = UInt64.max
+    var waitsForDevice = false
     var hasNoRoom = false
     for stream in task.streams.indices where !task.streams[stream].isSpent {
+      let opens = opening(task, stream)
+      guard opens <= now else {
+        earliest = min(earliest, opens)
+        waitsForDevice = true
+        continue
+      }
       if task.streams[stream].inFlight < configuration.slots {
         switch begin(task, stream, fromReserve: fromReserve) {
         case .done:
@@ -124,13 +131,16 @@ extension Engine where Driver: ~Copyable {
       wakesAt = min(wakesAt, earliest)
       return .noRoom
     }
-    return earliest == .max ? .nothing : .later(earliest)
+    return earliest == .max && !waitsForDevice ? .nothing : .later(earliest)
   }
 
-  /// When the devices of a copy let a read start.
-  private func opening(_ task: CopyTask) -> UInt64 {
-    guard configuration.throttle < 100 else { return 0 }
-    return task.loads.reduce(0) { max($0, loads[$1]?.opening(throttle: configuration.throttle) ?? 0) }
+  /// When the devices of a stream let a read start.
+  private mutating func opening(_ task: CopyTask, _ stream: Int) -> UInt64 {
+    let throttle = configuration.throttle
+    guard throttle < 100 else { return 0 }
+    var opens: UInt64 = 0
+    forEachLoad(task, task.streams[stream].mask) { opens = max(opens, $0.opening(throttle: throttle)) }
+    return opens
   }
 
   /// Starts the next sub-job of a stream.
@@ -220,8 +230,10 @@ extension Engine where Driver: ~Copyable {
     let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes
     if fromReserve {
-      wanted = min(wanted, max(PagePool.shortestSubstitute, task.plan.unit / PagePool.pageBytes))
-      guard mayReserve(task, stream, wanted) else { return nil }
+      // A few of these, so that something is left when the first has shown that it doesn't come back.
+      let smallest = max(min(PagePool.shortestSubstitute, arenas.reserve / 4), task.plan.unit / PagePool.pageBytes)
+      wanted = min(wanted, smallest)
+      guard mayReserve(task, stream, wanted, smallest: smallest) else { return nil }
     }
     guard let run = arenas.take(wanted, leaving: fromReserve ? 0 : arenas.reserve) else { return nil }
     let part = run.bytes >= widest ? count : task.plan.part(of: count, in: run)
@@ -235,10 +247,12 @@ extension Engine where Driver: ~Copyable {
     return run
   }
 
-  private mutating func mayReserve(_ task: CopyTask, _ stream: Int, _ pages: Int) -> Bool {
+  private mutating func mayReserve(_ task: CopyTask, _ stream: Int, _ pages: Int, smallest: Int) -> Bool {
     var may = true
     let (now, stuckSince) = (now, stuckSince)
-    forEachLoad(task, task.streams[stream].mask) { if !$0.mayReserve(pages, now: now, stuckSince: stuckSince) { may = false } }
+    forEachLoad(task, task.streams[stream].mask) {
+      if !$0.mayReserve(pages, smallest: smallest, now: now, stuckSince: stuckSince) { may = false }
+    }
     return may
   }
 
@@ -289,7 +303,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func letGo(_ task: CopyTask, _ stream: Int, _ destinations: UInt64) {
     task.isUneven = true
     let before = task.streams[stream]
-    task.add(Stream(mask: destinations, cursor: before.cursor, end: before.end, isFresh: before.isFresh, isLagging: true))
+    task.add(Stream(mask: destinations, cursor: before.cursor, end: before.end, isFresh: before.isFresh, isLagging: true, leftAt: now))
     let own = task.streams.lastIndex { $0.mask == destinations && $0.isLagging && $0.inFlight == 0 } ?? stream
     task.streams[stream].mask &= ~destinations
     task.streams[stream].holdUp = HoldUp()
@@ -309,7 +323,8 @@ extension Engine where Driver: ~Copyable {
   /// Whom the others have waited for, or were overtaken by: one read serves all again.
   private mutating func mergeIfCaughtUp(_ task: CopyTask, _ stream: Int) {
     let own = task.streams[stream]
-    guard own.isLagging, own.isFresh else { return }
+    // Nothing that it had to wait for is left, and not for a moment only.
+    guard own.isLagging, own.isFresh, own.inFlight == 1, now - own.leftAt > HoldUp.window else { return }
     guard
       let other = task.streams.indices.first(where: {
         let candidate = task.streams[$0]

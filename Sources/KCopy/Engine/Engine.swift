@@ -56,7 +56,7 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
     self.mailbox = mailbox
     self.shared = shared
     self.configuration = configuration
-    attach(memory)
+    if !memory.isEmpty { attach(memory) }
   }
 
   /// Serves the client until it is closed and its last copy has been notified.

@@ -13,6 +13,8 @@ struct Stream {
   var isFresh = true
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false
+  /// When that was.
+  var leftAt: UInt64 = 0
   /// Sub-jobs in a slot: those that a destination of the stream still waits for.
   var inFlight = 0
   var holdUp = HoldUp()
@@ -34,7 +36,7 @@ struct HoldUp {
 
   /// So much waiting is nobody's bad moment, but a device that is slower than the others.
   private static let patience = 200e6
-  private static let window: UInt64 = 1_000_000_000
+  static let window: UInt64 = 1_000_000_000
   /// The share of the time, too: who is a little slower doesn't cost another read of the source.
   private static let share = 1.0 / 3
 
