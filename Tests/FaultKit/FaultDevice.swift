@@ -83,12 +83,15 @@ public final class FaultDevice: Resource {
   /// A fault that strikes a number of times has as many tickets; who makes one is refused.
   private static let common = #"""
     admit() {
+      exec 3<&0
       echo "$1 $2 $3" >> "$D/log"
       while [ -e "$D/gate-$1" ]; do sleep 0.01; done
       read -r seconds < "$D/delay" && [ "$1" != f ] && sleep "$seconds"
       first=$(($3 / 512)); last=$((($3 + $2 - 1) / 512))
       while read -r kind from to errno ticket times; do
         if [ "$kind" = "$1" ] && [ "$first" -le "$to" ] && [ "$last" -ge "$from" ] && strikes; then
+          # Data that nobody takes would be nbdkit's own error, EIO.
+          [ "$1" = w ] && cat <&3 > /dev/null
           echo "$errno a fault of the test" >&2
           exit 1
         fi

@@ -1,0 +1,60 @@
+@testable import KCopy
+
+/// What can be known of the outcome before a scenario begins.
+extension Judge {
+  /// A copy that ignores errors goes on to its end, and lists exactly what was bad.
+  func judgeIgnored(_ notification: KCopy.Notification) {
+    guard !watch.source.sawEnd else { return }
+    for (index, map) in notification.maps.enumerated() {
+      let hasLost = watch.flushes(index).contains { $0.result != 0 }
+      guard !watch.destinations[index].sawEnd, !hasLost, map.bytes(.missing) > 0 else { continue }
+      if watch.device(index).spec.isZoned, notification.progress.destinations[index].error != nil { continue }
+      complain("errors are ignored, but \(map.bytes(.missing)) bytes of destination \(index) were never copied")
+    }
+    judgeLasting(notification)
+  }
+
+  private func judgeLasting(_ notification: KCopy.Notification) {
+    let sides = watch.spec.destinations.indices.map { watch.device($0) } + [watch.sourceDevice].compactMap { $0 }
+    guard sides.allSatisfy({ $0.spec.hasOnlyLastingFaults && !$0.isHealed }) else { return }
+    var unreadable: [Range<UInt64>] = []
+    if let source = watch.spec.source, let device = watch.sourceDevice { unreadable = bad(device, source.start, isRead: true) }
+    if notification.progress.readError != !unreadable.isEmpty {
+      complain("read error \(notification.progress.readError), with \(unreadable) that can't be read")
+    }
+    for (index, map) in notification.maps.enumerated() {
+      let unwritable = bad(watch.device(index), watch.spec.destinations[index].start, isRead: false)
+      if (notification.progress.writeErrors & .only(index) != 0) != !unwritable.isEmpty {
+        complain("bit of destination \(index) is wrong, with \(unwritable) that can't be written")
+      }
+      var expected = RangeMap(count: watch.spec.count, status: options.flushes ? .durable : .written)
+      for range in unreadable + unwritable { expected.set(range, .failed) }
+      if map != expected { complain("destination \(index) lists \(map.extents), and not \(expected.extents)") }
+    }
+  }
+
+  /// The bad ranges of a region, from its start; an error is told from the next by whole blocks.
+  private func bad(_ device: SimulatedDevice, _ start: UInt64, isRead: Bool) -> [Range<UInt64>] {
+    let region = start..<start + watch.spec.count
+    return device.spec.faults.compactMap { fault in
+      guard fault.concerns(isRead), fault.range.overlaps(region) else { return nil }
+      let clamped = fault.range.clamped(to: region)
+      return clamped.lowerBound - start..<clamped.upperBound - start
+    }
+  }
+
+  /// Where nothing goes wrong and nobody is slow, everything is moved once.
+  func judgeClean() {
+    guard watch.isFinal else { return }
+    let notification = watch.notifications[0]
+    if !notification.isComplete { complain("nothing went wrong, but it is not complete: \(notification.progress)") }
+    if watch.spec.source != nil, watch.source.bytesMoved != watch.spec.count {
+      complain("\(watch.source.bytesMoved) bytes were read of \(watch.spec.count)")
+    }
+    for (index, side) in watch.destinations.enumerated() {
+      let block = UInt64(watch.device(index).spec.logicalBlock)
+      let whole = (watch.spec.count + block - 1) / block * block
+      if side.bytesMoved != whole { complain("\(side.bytesMoved) bytes were written to destination \(index), of \(whole)") }
+    }
+  }
+}

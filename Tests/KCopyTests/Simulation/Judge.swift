@@ -1,0 +1,229 @@
+import Glibc
+
+@testable import KCopy
+
+/// Judges what a copy says of itself by what its devices saw and hold.
+struct Judge {
+  let watch: CopyWatch
+  let world: SimulatedWorld
+
+  init(_ watch: CopyWatch, _ world: SimulatedWorld) {
+    self.watch = watch
+    self.world = world
+  }
+
+  var options: CopyOptions { watch.spec.options }
+  func complain(_ what: String) { world.complain("copy \(watch.index): \(what)") }
+
+  /// The notification of a copy, at the moment it comes.
+  func judge(_ notification: KCopy.Notification) {
+    let progress = notification.progress
+    if watch.inFlight != 0 { complain("notified with \(watch.inFlight) transfers in flight") }
+    if notification.maps.count != watch.spec.destinations.count || progress.destinations.count != notification.maps.count {
+      return complain("\(notification.maps.count) maps and \(progress.destinations.count) destinations")
+    }
+    if let copy = watch.copy {
+      if copy.progress != progress { complain("the copy's progress is not that of its notification") }
+      for (index, map) in notification.maps.enumerated() where copy.map(of: index) != map {
+        complain("the copy's map \(index) is not that of its notification")
+      }
+    }
+    if progress.phase != .none || progress.pause != nil {
+      complain("notified in phase \(progress.phase), paused \(String(describing: progress.pause))")
+    }
+    if notification.wasCancelled, watch.cancelPostedAt == nil { complain("cancelled by nobody") }
+    judgeMaps(notification)
+    judgeCounters(progress, notification.maps)
+    judgeStates(notification)
+    judgeBits(notification)
+    judgeFirstError(progress)
+    judgePromptness(notification)
+    if options.errors == .ignore, !notification.wasCancelled { judgeIgnored(notification) }
+  }
+
+  /// What a copy publishes while it runs, as if the power failed now.
+  func inspect() {
+    guard let copy = watch.copy, !watch.isFinal else { return }
+    for destination in watch.destinations.indices {
+      for extent in copy.map(of: destination).extents where extent.status == .durable {
+        if !holds(destination, extent.start..<extent.end, onMedium: true) {
+          complain("inspected: \(extent) of destination \(destination) is not on the medium")
+        }
+      }
+      for extent in copy.map(of: destination).extents where extent.status == .written {
+        if !holds(destination, extent.start..<extent.end, onMedium: false) {
+          complain("inspected: \(extent) of destination \(destination) is wrong")
+        }
+      }
+    }
+  }
+
+  /// The notification comes as soon as nothing of the copy is in flight any more.
+  private func judgePromptness(_ notification: KCopy.Notification) {
+    guard notification.wasCancelled || !watch.wasHeldUp else { return }
+    var last = max(watch.lastEndedAt, watch.postedAt ?? 0)
+    if notification.wasCancelled { last = max(last, watch.cancelPostedAt ?? 0) }
+    for destination in watch.destinations.indices { last = max(last, watch.flushes(destination).last?.ended ?? 0) }
+    if watch.notifiedAt > last + 10 * Span.microsecond { complain("notified \(watch.notifiedAt - last) ns after all was over") }
+  }
+
+  // MARK: Bytes
+
+  /// Whether a destination has what the copy is to bring in a range of the region: in the cache, or on the medium.
+  func holds(_ destination: Int, _ range: Range<UInt64>, onMedium: Bool) -> Bool {
+    let device = watch.device(destination)
+    let found = (onMedium ? device.platter : device.cached) + Int(watch.spec.destinations[destination].start + range.lowerBound)
+    guard let source = watch.spec.source, let sourceDevice = watch.sourceDevice else {
+      return memcmp(found, CommonPattern.zeroes(range.count), range.count) == 0
+    }
+    return memcmp(found, sourceDevice.original(source.start + range.lowerBound), range.count) == 0
+  }
+
+  private func isZero(_ destination: Int, _ range: Range<UInt64>) -> Bool {
+    let found = watch.device(destination).cached + Int(watch.spec.destinations[destination].start + range.lowerBound)
+    return memcmp(found, CommonPattern.zeroes(range.count), range.count) == 0
+  }
+
+  private func judgeMaps(_ notification: KCopy.Notification) {
+    for (destination, map) in notification.maps.enumerated() {
+      var end: UInt64 = 0
+      var before: RangeMap.Status?
+      for extent in map.extents {
+        if extent.start != end || extent.end <= extent.start || extent.status == before {
+          complain("map \(destination) is torn at \(extent)")
+        }
+        (end, before) = (extent.end, extent.status)
+        judge(extent, of: destination)
+      }
+      if end != watch.spec.count { complain("map \(destination) ends at \(end) of \(watch.spec.count)") }
+    }
+  }
+
+  private func judge(_ extent: RangeMap.Extent, of destination: Int) {
+    let range = extent.start..<extent.end
+    switch extent.status {
+    case .durable:
+      if !holds(destination, range, onMedium: true) { complain("durable, but not on the medium: \(extent) of destination \(destination)") }
+      if !holds(destination, range, onMedium: false) { complain("durable, but wrong: \(extent) of destination \(destination)") }
+      if !options.flushes { complain("durable without a flush: \(extent) of destination \(destination)") }
+    case .written:
+      if !holds(destination, range, onMedium: false) { complain("written, but wrong: \(extent) of destination \(destination)") }
+    case .failed: judgeFailed(extent, of: destination)
+    case .missing: break
+    }
+  }
+
+  /// What failed has a reason in each of its units, and what could not be read is zeroes where it was written.
+  private func judgeFailed(_ extent: RangeMap.Extent, of destination: Int) {
+    let side = watch.destinations[destination]
+    for unit in SideWatch.touchedUnits(extent.start, Int(extent.count), of: side.units) {
+      let start = UInt64(unit) * SideWatch.unit
+      guard side.failures(of: unit) == 0 else { continue }
+      guard watch.source.failures(of: unit) > 0 else {
+        return complain("failed without a reason: \(extent) of destination \(destination), at \(start)")
+      }
+      let part = max(start, extent.start)..<min(start + SideWatch.unit, extent.end)
+      if options.errors == .ignore, side.moved[unit], !isZero(destination, part) {
+        return complain("unreadable, but not zeroed: \(extent) of destination \(destination), at \(start)")
+      }
+    }
+  }
+
+  private func judgeCounters(_ progress: CopyProgress, _ maps: [RangeMap]) {
+    for (index, map) in maps.enumerated() {
+      let destination = progress.destinations[index]
+      let (written, durable) = (map.bytes(.written), map.bytes(.durable))
+      if destination.bytesDone != written + durable || destination.bytesDurable != durable || destination.bytesFailed != map.bytes(.failed)
+      {
+        complain("destination \(index) counts \(destination), and its map \(map.extents)")
+      }
+    }
+    if progress.bytesDone > watch.spec.count || progress.bytesDurable > progress.bytesDone { complain("counters \(progress)") }
+  }
+
+  // MARK: States and bits
+
+  private func judgeStates(_ notification: KCopy.Notification) {
+    let progress = notification.progress
+    for (index, map) in notification.maps.enumerated() {
+      let destination = progress.destinations[index]
+      let wanted = options.flushes ? map.bytes(.durable) : map.bytes(.written)
+      let hasBit = progress.writeErrors & .only(index) != 0
+      switch destination.state {
+      case .done: if wanted != watch.spec.count { complain("destination \(index) is done with \(wanted) bytes of \(watch.spec.count)") }
+      case .failed:
+        if !hasBit, !progress.readError, options.errors != .stop || progress.writeErrors == 0 {
+          complain("destination \(index) failed without an error")
+        }
+      case .cancelled: if !notification.wasCancelled { complain("destination \(index) was cancelled by nobody") }
+      case .queued, .running: complain("destination \(index) ends as \(destination.state)")
+      }
+      if destination.state != .done, wanted == watch.spec.count, !hasBit, !notification.wasCancelled {
+        complain("destination \(index) has everything, and is \(destination.state)")
+      }
+      if hasBit, destination.state != .failed { complain("destination \(index) has an error and is \(destination.state)") }
+      if hasBit != (destination.error != nil) {
+        complain("destination \(index) with bit \(hasBit) has error \(String(describing: destination.error))")
+      }
+    }
+    let errors = progress.readError || progress.writeErrors != 0
+    if notification.isComplete != progress.destinations.allSatisfy({ $0.state == .done }) && !notification.wasCancelled {
+      complain("complete: \(notification.isComplete), with destinations \(progress.destinations.map(\.state))")
+    }
+    if errors != (progress.firstError != nil) {
+      complain("bits \(progress.readError) \(progress.writeErrors), first error \(String(describing: progress.firstError))")
+    }
+  }
+
+  private func judgeBits(_ notification: KCopy.Notification) {
+    let progress = notification.progress
+    if progress.readError { judgeReason(watch.source, "the read error") }
+    for index in watch.destinations.indices where progress.writeErrors & .only(index) != 0 {
+      let isFlush = progress.destinations[index].error?.step == .flush
+      if isFlush {
+        judgeFlushes(index, progress)
+      } else {
+        judgeReason(watch.destinations[index], "the bit of destination \(index)")
+      }
+    }
+    if progress.writeErrors >> UInt64(watch.destinations.count) != 0 { complain("bits of destinations that there aren't") }
+  }
+
+  private func judgeReason(_ side: SideWatch, _ what: String) {
+    if !side.hasFailures { complain("\(what) is set and nothing failed") }
+    if side.mostFailures <= options.retries, !side.sawEnd {
+      complain("\(what) is set after \(side.mostFailures) failures with \(options.retries) retries")
+    }
+  }
+
+  private func judgeFlushes(_ destination: Int, _ progress: CopyProgress) {
+    let failures = watch.flushes(destination).count { $0.result != 0 }
+    // Who has ended for another reason doesn't begin again.
+    let isOnce = watch.device(destination).spec.isZoned || options.errors == .stop || progress.readError || watch.cancelPostedAt != nil
+    let rounds = isOnce ? 0 : max(1, options.retries)
+    if failures <= rounds { complain("destination \(destination) failed by \(failures) flushes, with \(rounds) rounds") }
+  }
+
+  private func judgeFirstError(_ progress: CopyProgress) {
+    for error in [progress.firstError].compactMap({ $0 }) + progress.destinations.compactMap(\.error) {
+      guard let start = error.destination.map({ watch.spec.destinations[$0] }) ?? watch.spec.source else {
+        complain("an error of no side: \(error)")
+        continue
+      }
+      let block = UInt64(watch.devices[start.device].spec.logicalBlock)
+      let end = start.start + (watch.spec.count + block - 1) / block * block
+      if error.offset < start.start || error.offset + error.length > end || error.length == 0 {
+        complain("an error outside of its region: \(error)")
+      }
+      guard error.step != .flush else { continue }
+      let side = error.destination.map { watch.destinations[$0] } ?? watch.source
+      if !side.errnos.contains(error.errno), !(error.errno == EIO && side.errnos.contains(0)) {
+        complain("an errno that nobody said: \(error)")
+      }
+      if (error.step == .read) != (error.destination == nil) { complain("an error of two sides: \(error)") }
+    }
+    for (index, destination) in progress.destinations.enumerated() {
+      if let error = destination.error, error.destination != index { complain("destination \(index) has the error of another: \(error)") }
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import Glibc
+import Testing
+
+/// The whole engine on simulated devices and virtual time, judged by a model.
+///
+/// `KCOPY_SEEDS=N` changes how many seeds there are; `KCOPY_SEED=N` runs that one alone, and prints all that happens.
+@Suite("The engine in a simulated world")
+struct SeedTests {
+  /// A part of the seeds, so that all cores have some.
+  struct Block: Sendable, CustomTestStringConvertible {
+    let seeds: Range<UInt64>
+    var testDescription: String { "seeds \(seeds.lowerBound) to \(seeds.upperBound - 1)" }
+  }
+
+  static let only = number("KCOPY_SEED")
+  static let count = number("KCOPY_SEEDS") ?? 10_000
+
+  private static func number(_ name: String) -> UInt64? { getenv(name).flatMap { UInt64(String(cString: $0)) } }
+
+  static let blocks: [Block] = {
+    if let only { return [Block(seeds: only..<only + 1)] }
+    let parts: UInt64 = 20
+    return (0..<parts).map { Block(seeds: $0 * count / parts..<($0 + 1) * count / parts) }.filter { !$0.seeds.isEmpty }
+  }()
+
+  @Test("10,000 seeds: right bytes, right bits, one notification, whatever the devices do", arguments: blocks)
+  func seeds(_ block: Block) throws {
+    for seed in block.seeds {
+      let outcome = try Rehearsal.run(ScenarioMaker.scenario(seed), isLogging: Self.only != nil)
+      for complaint in outcome.complaints {
+        Issue.record("seed \(seed): \(complaint)\nAlone: KCOPY_SEED=\(seed) swift test --disable-xctest --filter SeedTests")
+      }
+    }
+  }
+}
