@@ -110,7 +110,7 @@ extension Engine where Driver: ~Copyable {
     for stream in task.streams.indices where !task.streams[stream].isSpent {
       let opens = opening(task, stream)
       guard opens <= now else {
-        earliest = min(earliest, opens)
+        earliest = min(earliest, opens, lookForHoldUp(task, stream))
         waitsForDevice = true
         continue
       }
