@@ -21,6 +21,10 @@ extension Engine where Driver: ~Copyable {
     guard subJobs[index].waiting.has(destination) else { return }
     subJobs[index].waiting &= ~UInt64.only(destination)
     task.sides[destination].carried -= 1
+    if subJobs[index].isReserved, let run = subJobs[index].run {
+      let most = arenas.reserve / 2
+      loads[load(of: destination, task)]?.giveBack(run.count, most: most)
+    }
     // The others of its stream may have to wait for somebody now.
     if subJobs[index].waiting != 0, !task.isStopped { queue(task) }
     if task.isSequential, let place = task.sides[destination].line.firstIndex(of: index) {
@@ -87,10 +91,6 @@ extension Engine where Driver: ~Copyable {
     if let run = subJob.run {
       giveBack(run)
       if subJob.isLagging { laggingPages -= run.count }
-      if subJob.isReserved {
-        let most = arenas.reserve / 2
-        forEachLoad(task, subJob.carried, withSource: false) { $0.giveBack(run.count, most: most) }
-      }
     }
     reservedTransfers -= subJob.carried.nonzeroBitCount
     subJobs[index].task = -1

@@ -256,13 +256,13 @@ extension Engine where Driver: ~Copyable {
     return may
   }
 
-  mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, withSource: Bool = true, _ body: (inout DeviceLoad) -> Void) {
+  mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, _ body: (inout DeviceLoad) -> Void) {
     func visit(_ index: Int) {
       guard var load = loads[index] else { return }
       body(&load)
       loads[index] = load
     }
-    if withSource, task.request.source != nil { visit(load(of: nil, task)) }
+    if task.request.source != nil { visit(load(of: nil, task)) }
     var rest = destinations
     while rest != 0 {
       visit(load(of: rest.trailingZeroBitCount, task))

@@ -95,8 +95,20 @@ struct Judge {
         (end, before) = (extent.end, extent.status)
         judge(extent, of: destination)
       }
+      if let last = map.extents.last, last.status == .durable || last.status == .written { judgeTail(destination, last.status) }
       if end != watch.spec.count { complain("map \(destination) ends at \(end) of \(watch.spec.count)") }
     }
+  }
+
+  /// Behind a region that ends inside a block the rest of that block is zeroes.
+  private func judgeTail(_ destination: Int, _ status: RangeMap.Status) {
+    let device = watch.device(destination)
+    let block = device.spec.logicalBlock
+    let end = Int(watch.spec.destinations[destination].start + watch.spec.count)
+    let rest = (end + block - 1) / block * block - end
+    let isRight = memcmp(device.cached + end, CommonPattern.zeroes(rest), rest) == 0
+    let isDurable = status != .durable || memcmp(device.platter + end, CommonPattern.zeroes(rest), rest) == 0
+    if !isRight || !isDurable { complain("the rest of the last block of destination \(destination) isn't zeroes") }
   }
 
   private func judge(_ extent: RangeMap.Extent, of destination: Int) {

@@ -13,6 +13,8 @@ extension Simulation {
         continue
       }
       if copy.progress.readError && watch.spec.options.errors != .ignore { continue }
+      // A throttle lets no read start while one of the devices is busy, and one that hangs is.
+      if configuration.throttle < 100, watch.source.begun == 0 { continue }
       if let source = watch.sourceDevice, holding.contains(where: { $0 === source }) { continue }
       for destination in watch.destinations.indices where !holding.contains(where: { $0 === watch.device(destination) }) {
         let isDead = copy.progress.writeErrors & .only(destination) != 0
