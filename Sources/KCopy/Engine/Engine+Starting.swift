@@ -289,7 +289,7 @@ extension Engine where Driver: ~Copyable {
     var waiting = Array(repeating: 0, count: task.sides.count)
     for number in task.subJobs where subJobs[number].stream == stream && subJobs[number].isInSlot {
       let missing = subJobs[number].waiting & mask
-      guard !subJobs[number].isReading, missing != subJobs[number].carried & mask else { continue }
+      guard !subJobs[number].isReading, missing != mask else { continue }
       missing.forEachMember { waiting[$0] += 1 }
     }
     task.streams[stream].holdUp.note(waiting, slots: max(task.streams[stream].inFlight, 1), now: now)
@@ -328,7 +328,8 @@ extension Engine where Driver: ~Copyable {
     guard
       let other = task.streams.indices.first(where: {
         let candidate = task.streams[$0]
-        return $0 != stream && !candidate.isSpent && candidate.isFresh && candidate.end == own.end && candidate.cursor == own.cursor
+        return $0 != stream && !candidate.isLagging && !candidate.isSpent && candidate.isFresh && candidate.end == own.end
+          && candidate.cursor == own.cursor
       })
     else { return }
     task.streams[other].mask |= own.mask

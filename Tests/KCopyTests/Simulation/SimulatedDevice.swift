@@ -11,7 +11,8 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   struct Claim {
     /// On the device, with the rest of the last block.
     let range: Range<UInt64>
-    let watch: CopyWatch
+    // The watches know their devices, which must not keep them in turn.
+    unowned let watch: CopyWatch
     /// `nil`: the source.
     let destination: Int?
   }

@@ -43,6 +43,19 @@ struct SimulatedPaceTests {
     #expect(others <= most, "\(others) ns, and \(alone) without the hung one")
   }
 
+  @Test("Of two that hang, the one that answers again doesn't wait for the other", arguments: [1, 4])
+  func twoHung(_ slots: Int) throws {
+    func hanging(_ milliseconds: ClosedRange<UInt64>) -> DeviceSpec {
+      let times = (milliseconds.lowerBound * Span.millisecond, milliseconds.upperBound * Span.millisecond)
+      return .with { $0.hangs = [.init(kind: .writes, from: SimulatedWorld.start + times.0, until: SimulatedWorld.start + times.1)] }
+    }
+    // The second one hangs a piece later: when the first is there, both lack the same.
+    let outcome = try Scenario(1 << 20, to: DeviceSpec(), hanging(0...10_000), hanging(100...100_000), slots: slots).run()
+    let copy = outcome.copies[0]
+    #expect(copy.notification.isComplete && copy.destinations[0].lastMovedAt < Span.second)
+    #expect(copy.destinations[1].lastMovedAt < 12 * Span.second, "\(copy.destinations[1].lastMovedAt) ns")
+  }
+
   @Test("A destination whose flush hangs doesn't keep the others from being durable")
   func hungFlush() throws {
     var hung = Self.even

@@ -46,6 +46,7 @@ final class SimulatedWorld: @unchecked Sendable {
         if happened > Self.mostEvents { stop("a world without end: the same again and again") }
         idleTurns = 0
       } else if let deadline {
+        if deadline > now { log("looks again in \(deadline - now) ns") }
         idleTurns += events.nextTime == nil ? 1 : 0
         // It may look again and again while a device doesn't answer, but somebody has to end that.
         if idleTurns > Self.patience, !whenIdle() { stop("asks for deadlines for ever, and nothing happens") }

@@ -7,14 +7,15 @@ extension Simulation {
   func judgeIndependence(_ unfinished: [CopyWatch], _ holding: [SimulatedDevice]) {
     let pagesOfAll = watches.count * configuration.slots * configuration.subjob / 4096
     let isReshaped = scenario.script.contains { if case .reshape = $0.action { true } else { false } }
-    guard configuration.pages >= max(64, 4 * pagesOfAll), scenario.capacity >= 1024, !isReshaped else { return }
+    // A throttle lets no read start while one of the devices is busy, and one that hangs is.
+    guard configuration.pages >= max(64, 4 * pagesOfAll), scenario.capacity >= 1024, !isReshaped, configuration.throttle == 100 else {
+      return
+    }
     for watch in unfinished {
       guard let copy = watch.copy, watch.cancelPostedAt == nil, copy.progress.pause == nil, watch.spec.options.errors != .stop else {
         continue
       }
       if copy.progress.readError && watch.spec.options.errors != .ignore { continue }
-      // A throttle lets no read start while one of the devices is busy, and one that hangs is.
-      if configuration.throttle < 100, watch.source.begun == 0 { continue }
       if let source = watch.sourceDevice, holding.contains(where: { $0 === source }) { continue }
       for destination in watch.destinations.indices where !holding.contains(where: { $0 === watch.device(destination) }) {
         let isDead = copy.progress.writeErrors & .only(destination) != 0
