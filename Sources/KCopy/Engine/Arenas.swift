@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Glibc
+internal import Locking
 internal import URing
 
 /// The pages that a client may use, wherever they lie.
@@ -87,18 +88,27 @@ struct Arenas {
   /// - Throws: ENOMEM when the machine hasn't that much to give away: the kernel would only find out when it is used.
   static func memories(pages: Int) throws(DeviceError) -> [TransferMemory] {
     let (bytes, isTooMuch) = pages.multipliedReportingOverflow(by: PagePool.pageBytes)
-    var available: UInt64 = 0
-    let isKnown = unsafe kcs_memory_available(&available) == 0
-    guard !isTooMuch, !isKnown || UInt64(bytes) <= available / 4 * 3 else { throw DeviceError(errno: ENOMEM, call: "pages for a client") }
-    var memories: [TransferMemory] = []
-    var left = bytes
-    while left > 0 {
-      guard let memory = TransferMemory(bytes: min(left, largestBuffer)) else {
-        throw DeviceError(errno: ENOMEM, call: "pages for a client")
+    guard !isTooMuch else { throw DeviceError(errno: ENOMEM, call: "pages for a client") }
+    // One at a time: two who ask at once would both see what there is for one.
+    return try asking.withLock { (_) throws(DeviceError) in
+      var memories: [TransferMemory] = []
+      var left = bytes
+      while left > 0 {
+        guard isThere(left), let memory = TransferMemory(bytes: min(left, largestBuffer)) else {
+          throw DeviceError(errno: ENOMEM, call: "pages for a client")
+        }
+        memories.append(memory)
+        left -= memory.bytes
       }
-      memories.append(memory)
-      left -= memory.bytes
+      return memories
     }
-    return memories
+  }
+
+  private static let asking: Locked<Void> = Locked(())
+
+  /// Whether the machine has so much and a third more; a machine that doesn't say is believed to.
+  private static func isThere(_ bytes: Int) -> Bool {
+    var available: UInt64 = 0
+    return unsafe kcs_memory_available(&available) != 0 || UInt64(bytes) <= available / 4 * 3
   }
 }

@@ -61,12 +61,12 @@ struct DeviceLoad {
 
   // MARK: Reserve
 
-  /// Whether the device may have so many pages of the reserve, while all others are waited for since a moment.
-  mutating func mayReserve(_ pages: Int, smallest: Int, now: UInt64, stuckSince: UInt64) -> Bool {
+  /// The pages of the reserve that the device may have more, while all others are waited for since a moment.
+  mutating func roomInReserve(smallest: Int, now: UInt64, stuckSince: UInt64) -> Int {
     // Who has not answered since then may never do.
-    guard inFlight == 0 || lastCompletion >= stuckSince else { return false }
+    guard inFlight == 0 || lastCompletion >= stuckSince else { return 0 }
     if inFlight > 0, now - lastAnswer > Self.patience { window = 0 }
-    return reserved + pages <= max(window, smallest)
+    return max(window, smallest) - reserved
   }
 
   mutating func reserve(_ pages: Int) { reserved += pages }

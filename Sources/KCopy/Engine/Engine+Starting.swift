@@ -52,7 +52,12 @@ extension Engine where Driver: ~Copyable {
         }
       }
     }
-    if isStuck { startStuck() } else { stuckSince = 0 }
+    if isStuck {
+      startStuck()
+    } else if arenas.free > arenas.reserve {
+      // That nobody waits at this moment doesn't mean that there is room.
+      stuckSince = 0
+    }
   }
 
   private mutating func unqueue(_ task: CopyTask, _ level: Int) {
@@ -230,10 +235,8 @@ extension Engine where Driver: ~Copyable {
     let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes
     if fromReserve {
-      // A few of these, so that something is left when the first has shown that it doesn't come back.
-      let smallest = max(min(PagePool.shortestSubstitute, arenas.reserve / 4), task.plan.unit / PagePool.pageBytes)
-      wanted = min(wanted, smallest)
-      guard mayReserve(task, stream, wanted, smallest: smallest) else { return nil }
+      wanted = min(wanted, roomInReserve(task, stream))
+      guard wanted > 0 else { return nil }
     }
     guard let run = arenas.take(wanted, leaving: fromReserve ? 0 : arenas.reserve) else { return nil }
     let part = run.bytes >= widest ? count : task.plan.part(of: count, in: run)
@@ -247,13 +250,16 @@ extension Engine where Driver: ~Copyable {
     return run
   }
 
-  private mutating func mayReserve(_ task: CopyTask, _ stream: Int, _ pages: Int, smallest: Int) -> Bool {
-    var may = true
+  /// The pages of the reserve that all devices of a stream may have: one block at first, so that there is something left
+  /// when many have shown that they don't come back, and twice as many with each answer.
+  private mutating func roomInReserve(_ task: CopyTask, _ stream: Int) -> Int {
+    let smallest = task.plan.unit / PagePool.pageBytes
+    var room = max(arenas.reserve / 4, smallest)
     let (now, stuckSince) = (now, stuckSince)
     forEachLoad(task, task.streams[stream].mask) {
-      if !$0.mayReserve(pages, smallest: smallest, now: now, stuckSince: stuckSince) { may = false }
+      room = min(room, $0.roomInReserve(smallest: smallest, now: now, stuckSince: stuckSince))
     }
-    return may
+    return room
   }
 
   mutating func forEachLoad(_ task: CopyTask, _ destinations: UInt64, _ body: (inout DeviceLoad) -> Void) {
