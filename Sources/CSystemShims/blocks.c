@@ -11,8 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/sysmacros.h>
 
-/* Reads a small text file; the number of bytes, or -errno. */
-static ssize_t read_text(const char *path, char *text, size_t size) {
+ssize_t kcs_read_text(const char *path, char *text, size_t size) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return -errno;
   ssize_t count = read(fd, text, size - 1);
@@ -29,7 +28,7 @@ static ssize_t read_queue(uint64_t device, const char *name, char *text, size_t 
   const char *places[] = {"queue", "../queue"};
   for (int i = 0; i < 2 && count < 0; i++) {
     snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s/%s", major(device), minor(device), places[i], name);
-    count = read_text(path, text, size);
+    count = kcs_read_text(path, text, size);
   }
   return count;
 }
@@ -48,16 +47,6 @@ int kcs_block_is_zoned(uint64_t device) {
 
 int kcs_zero_range(int fd, uint64_t offset, uint64_t count) {
   return fallocate(fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
-}
-
-int kcs_memory_available(uint64_t *bytes) {
-  char text[2048];
-  ssize_t count = read_text("/proc/meminfo", text, sizeof text);
-  if (count < 0) return (int)count;
-  const char *line = strstr(text, "MemAvailable:");
-  if (line == NULL) return -ENODATA;
-  *bytes = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
-  return 0;
 }
 
 int kcs_eventfd_wait_until(int fd, uint64_t deadline) {

@@ -24,6 +24,31 @@ struct ClientMemoryTests {
     #expect(try refusal { _ = try Client(configuration) } == "ENOMEM")
   }
 
+  @Test("Pages that the process's control group hasn't are ENOMEM, and not the end of the process")
+  func controlGroup() async {
+    await #expect(processExitsWith: .success) {
+      // The old hierarchy has memory apart, the new one has all in one.
+      let isOld = Files.exists("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+      let group = (isOld ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup") + "/kcopyfs-test-\(getpid())"
+      if !isOld { try? Files.write("/sys/fs/cgroup/cgroup.subtree_control", "+memory", flags: O_WRONLY) }
+      try Files.makeDirectory(group)
+      defer {
+        try? Files.write(group + "/../cgroup.procs", "\(getpid())", flags: O_WRONLY)
+        try? Files.removeDirectory(group)
+      }
+      try Files.write(group + (isOld ? "/memory.limit_in_bytes" : "/memory.max"), "\(256 << 20)", flags: O_WRONLY)
+      try Files.write(group + "/cgroup.procs", "\(getpid())", flags: O_WRONLY)
+      var configuration = Client.Configuration()
+      let client = try Client(configuration)
+      #expect(try refusal { try client.update { $0.pages = 70_000 } } == "ENOMEM")
+      #expect(client.configuration.pages == 4096)
+      configuration.pages = 60_000
+      #expect(try refusal { _ = try Client(configuration) } == "ENOMEM", "three quarters at most")
+      try client.update { $0.pages = 20_000 }
+      client.destroy()
+    }
+  }
+
   @Test(
     "As many copies as you like share a pool of one sub-job, or a larger one, and all pages come back", arguments: transports,
     [16, 17, 40, 256])

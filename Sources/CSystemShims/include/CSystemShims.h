@@ -75,7 +75,8 @@ int kcs_unlinkat(int dirfd, const char *name);
 /* Memory for transfers: anonymous, aligned to 2 MiB, huge pages asked for. NULL when there is none. */
 void *kcs_map_pages(uint64_t bytes);
 void kcs_unmap_pages(void *base, uint64_t bytes);
-int kcs_memory_available(uint64_t *bytes);  /* MemAvailable of /proc/meminfo */
+/* What the machine, and the control groups that we are in, have left: MemAvailable of /proc/meminfo at most. */
+int kcs_memory_available(uint64_t *bytes);
 
 /* Waking a thread */
 int kcs_eventfd(void);                    /* blocking */
@@ -107,6 +108,9 @@ int kcs_detach_mount(const char *path);                  /* umount2(MNT_DETACH |
 /* Clocks, nanoseconds */
 uint64_t kcs_monotonic(void);
 uint64_t kcs_realtime(void);
+
+/* Reads a small text file, with a 0 behind it; the number of bytes, or -errno. */
+ssize_t kcs_read_text(const char *path, char *text, size_t size);
 
 /* The name of an errno, "EIO"; "E1234" for one that has none. Static storage. */
 const char *kcs_errno_name(int error);

@@ -15,6 +15,8 @@ struct DeviceLoad {
   private var reserved = 0
   private var window = 0
 
+  /// So much idle time is remembered: a destination waits while its source is read, and may be busy for it later.
+  private static let credit: Int64 = 100_000_000
   /// A device that has not answered for so long counts as one that doesn't.
   private static let patience: UInt64 = 1_000_000_000
 
@@ -35,7 +37,11 @@ struct DeviceLoad {
       debt = 0
       return
     }
-    if inFlight > 0 { debt += passed * Int64(100 - throttle) } else { debt = max(0, debt - passed * Int64(throttle)) }
+    if inFlight > 0 {
+      debt += passed * Int64(100 - throttle)
+    } else {
+      debt = max(-Self.credit * Int64(throttle), debt - passed * Int64(throttle))
+    }
   }
 
   /// When a read may start, as far as this device goes: 0 is now, `.max` after what is in flight.

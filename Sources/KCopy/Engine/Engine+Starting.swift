@@ -160,7 +160,7 @@ extension Engine where Driver: ~Copyable {
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
     var limit = byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob
-    if let rate = [configuration.rate, task.rate].compactMap({ $0 }).min() {
+    if let rate = task.rate.map({ min($0, configuration.rate ?? .max) }) ?? configuration.rate {
       // A low rate in small steps.
       limit = min(limit, max(Int(min(rate / 8, UInt64(limit))) / task.plan.unit * task.plan.unit, task.plan.unit))
     }
@@ -292,11 +292,16 @@ extension Engine where Driver: ~Copyable {
   private mutating func lookForHoldUp(_ task: CopyTask, _ stream: Int) -> UInt64 {
     let mask = task.streams[stream].mask
     guard mask.nonzeroBitCount > 1 else { return .max }
-    var waiting = Array(repeating: 0, count: task.sides.count)
+    waiting.removeAll(keepingCapacity: true)
+    for _ in task.sides { waiting.append(0) }
     for number in task.subJobs where subJobs[number].stream == stream && subJobs[number].isInSlot {
       let missing = subJobs[number].waiting & mask
       guard !subJobs[number].isReading, missing != mask else { continue }
-      missing.forEachMember { waiting[$0] += 1 }
+      var rest = missing
+      while rest != 0 {
+        waiting[rest.trailingZeroBitCount] += 1
+        rest &= rest - 1
+      }
     }
     task.streams[stream].holdUp.note(waiting, slots: max(task.streams[stream].inFlight, 1), now: now)
     let (guilty, next) = task.streams[stream].holdUp.judge(now: now)

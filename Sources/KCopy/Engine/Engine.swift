@@ -42,6 +42,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   /// A throttled device has nothing in flight any more: those who wait for it look again.
   var deviceBecameIdle = false
 
+  /// Kept for `lookForHoldUp`, which is asked too often for an array of its own.
+  var waiting: [Int] = []
   var outbox: [Outgoing] = []
   var drains: [Drain] = []
   var lastSerial: UInt64 = 0

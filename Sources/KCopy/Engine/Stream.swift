@@ -46,13 +46,17 @@ struct HoldUp {
   mutating func note(_ waiting: [Int], slots: Int, now: UInt64) {
     guard !held.isEmpty || waiting.contains(where: { $0 > 0 }) else { return }
     if held.isEmpty || now - windowStart > Self.window {
-      held = Array(repeating: 0, count: max(waiting.count, held.count))
+      if held.isEmpty {
+        held = Array(repeating: 0, count: waiting.count)
+        shares = held
+      }
+      for index in held.indices { held[index] = 0 }
       windowStart = now
     } else {
       for index in shares.indices { held[index] += Double(now - lastChange) * shares[index] }
     }
     lastChange = now
-    shares = waiting.map { Double($0) / Double(slots) }
+    for index in shares.indices { shares[index] = index < waiting.count ? Double(waiting[index]) / Double(slots) : 0 }
   }
 
   /// Those who have made the others wait for too long, and when the next one will have, if nothing changes.

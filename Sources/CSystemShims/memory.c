@@ -1,0 +1,67 @@
+#include "include/CSystemShims.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The number behind a word at the beginning of a line; 0 when there is none. */
+static uint64_t number_after(const char *text, const char *word) {
+  size_t length = strlen(word);
+  for (const char *line = text; line != NULL && *line; line = strchr(line, '\n'), line += line != NULL) {
+    if (strncmp(line, word, length) == 0) return strtoull(line + length, NULL, 10);
+  }
+  return 0;
+}
+
+/* One number in a file of a control group; UINT64_MAX for "max", or when it cannot be read. */
+static uint64_t group_number(const char *group, const char *name) {
+  char path[1024], text[64];
+  snprintf(path, sizeof path, "%s/%s", group, name);
+  if (kcs_read_text(path, text, sizeof text) <= 0 || strncmp(text, "max", 3) == 0) return UINT64_MAX;
+  return strtoull(text, NULL, 10);
+}
+
+/* What a group and those above it let a process have, at least; files that nobody uses any more can be had back. */
+static uint64_t group_available(const char *root, const char *path, const char *limit, const char *usage, const char *files) {
+  char group[1024], text[8192], place[1100];
+  uint64_t least = UINT64_MAX;
+  snprintf(group, sizeof group, "%s%s", root, path);
+  while (strlen(group) >= strlen(root)) {
+    uint64_t most = group_number(group, limit), used = group_number(group, usage);
+    if (most != UINT64_MAX && used != UINT64_MAX) {
+      snprintf(place, sizeof place, "%s/memory.stat", group);
+      uint64_t idle = kcs_read_text(place, text, sizeof text) > 0 ? number_after(text, files) : 0;
+      uint64_t held = used > idle ? used - idle : 0, left = most > held ? most - held : 0;
+      if (left < least) least = left;
+    }
+    char *slash = strrchr(group, '/');
+    if (slash == NULL) break;
+    *slash = 0;
+  }
+  return least;
+}
+
+int kcs_memory_available(uint64_t *bytes) {
+  char text[8192];
+  ssize_t count = kcs_read_text("/proc/meminfo", text, sizeof text);
+  if (count < 0) return (int)count;
+  *bytes = number_after(text, "MemAvailable:") * 1024;
+  if (*bytes == 0) return -ENODATA;
+  if (kcs_read_text("/proc/self/cgroup", text, sizeof text) <= 0) return 0;
+  char *rest = NULL;
+  for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+    char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (path == NULL) continue;
+    *path++ = 0;
+    uint64_t left = UINT64_MAX;
+    if (strcmp(controllers, ":") == 0) {
+      left = group_available("/sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file ");
+    } else if (strcmp(controllers, ":memory") == 0) {
+      left = group_available(
+          "/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
+    }
+    if (left < *bytes) *bytes = left;
+  }
+  return 0;
+}
