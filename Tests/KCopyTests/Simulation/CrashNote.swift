@@ -1,11 +1,12 @@
 import Glibc
+import Locking
 
 /// Says which seeds ran when the program dies of a trap: a precondition of the engine ends all tests at once.
 enum CrashNote {
   private static let slots = 64
 
   private struct Table: @unchecked Sendable {
-    // One word per thread, and a handler that only reads.
+    // A word per seed, and a handler that only reads.
     let seeds: UnsafeMutablePointer<UInt64>
   }
 
@@ -37,15 +38,20 @@ enum CrashNote {
     _ = Glibc.write(descriptor, &newline, 1)
   }
 
-  /// Notes that a seed runs; returns where.
-  static func begin(_ seed: UInt64) -> Int {
-    let mine = Int(pthread_self() >> 12) % slots
-    for step in 0..<slots where table.seeds[(mine + step) % slots] == 0 {
-      table.seeds[(mine + step) % slots] = seed + 1
-      return (mine + step) % slots
+  /// Held by those who note; the handler takes what it finds.
+  private static let noting = Locked(())
+
+  /// Notes that a seed runs; returns where, or `nil` when more run than there are words.
+  static func begin(_ seed: UInt64) -> Int? {
+    noting.withLock { _ in
+      let free = (0..<slots).first { table.seeds[$0] == 0 }
+      if let free { table.seeds[free] = seed + 1 }
+      return free
     }
-    return mine
   }
 
-  static func end(_ slot: Int) { table.seeds[slot] = 0 }
+  static func end(_ slot: Int?) {
+    guard let slot else { return }
+    noting.withLock { _ in table.seeds[slot] = 0 }
+  }
 }
