@@ -64,6 +64,23 @@ public final class ChildProcess: Sendable {
   public var text: String { String(decoding: output, as: UTF8.self) }
   public var errorText: String { String(decoding: contents(of: errorFile), as: UTF8.self) }
 
+  #if arch(x86_64)
+    private static let readCall = "0"
+  #else
+    private static let readCall = "63"
+  #endif
+
+  /// Waits until the process is in a `read(2)` of a file.
+  public func awaitRead(of path: String, within deadline: Duration = .seconds(10)) throws {
+    try eventually(within: deadline, "process \(pid) waits in a read of \(path)") {
+      // The call's number and its first argument, or "running".
+      guard let call = try? Files.text("/proc/\(pid)/syscall").split(separator: " "), call.count > 1, call[0] == Self.readCall,
+        let descriptor = Int(call[1].dropFirst(2), radix: 16)
+      else { return false }
+      return Files.target("/proc/\(pid)/fd/\(descriptor)") == path
+    }
+  }
+
   /// Sends a signal to the process alone; nothing if it has ended.
   public func signal(_ number: Int32) {
     ending.withLock { if $0 == nil { _ = kill(pid, number) } }

@@ -74,6 +74,13 @@ public enum Files {
   }
 
   /// A device node, or a FIFO with device number 0.
+  /// Where a symbolic link leads; `nil` when there is none.
+  public static func target(_ path: String) -> String? {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = readlink(path, &buffer, buffer.count)
+    return count < 0 ? nil : String(decoding: buffer.prefix(count), as: UTF8.self)
+  }
+
   public static func makeNode(_ path: String, mode: UInt32, device: UInt64 = 0) throws {
     _ = try checked(mknod(path, mode, dev_t(device)), "mknod \(path)")
   }

@@ -79,7 +79,7 @@ struct ClientWaitTests {
       let client = try daemon.makeClient("a")
       let first = try HeldJob(bench, daemon, as: "first", keys: "client=a")
       let reader = try Command("cat", [client.path + "/wait"]).start()
-      pause(.milliseconds(300))
+      try reader.awaitRead(of: client.path + "/wait")
       // One that comes later, and one of another client, are not waited for.
       let second = try HeldJob(bench, daemon, as: "second", keys: "client=a")
       let other = try HeldJob(bench, daemon, as: "other")
@@ -89,8 +89,7 @@ struct ClientWaitTests {
       try first.letGo()
       #expect(try reader.wait(within: .seconds(20)).text == "client=a jobs=1\n")
       let again = try Command("cat", [client.path + "/wait"]).start()
-      pause(.milliseconds(200))
-      #expect(again.running)
+      try again.awaitRead(of: client.path + "/wait")
       try second.letGo()
       #expect(try again.wait(within: .seconds(20)).text == "client=a jobs=0\n")
       #expect(try Files.text(client.path + "/wait") == "client=a jobs=0\n" && other.job.value("state") == "running")
@@ -121,8 +120,9 @@ struct ClientWaitTests {
       let client = try daemon.makeClient("a")
       let held = try HeldJob(bench, daemon, keys: "client=a")
       let reader = try Command("cat", [client.path + "/wait"]).start()
+      try reader.awaitRead(of: client.path + "/wait")
       #expect(try held.job.control("cancel") == "")
-      pause(.milliseconds(200))
+      try eventually("the cancel is taken") { try held.job.status()["phase"] == "cancelling" }
       #expect(reader.running)
       try held.letGo()
       #expect(try reader.wait(within: .seconds(20)).text == "client=a jobs=0\n")
@@ -136,8 +136,7 @@ struct ClientWaitTests {
       let client = try daemon.makeClient("a")
       let held = try HeldJob(bench, daemon, keys: "client=a")
       let reader = try Command("cat", [client.path + "/wait"]).start()
-      pause(.milliseconds(100))
-      #expect(reader.running)
+      try reader.awaitRead(of: client.path + "/wait")
       reader.signal(signal)
       #expect(try reader.wait(within: .seconds(2)).ending == .signal(signal))
       try held.letGo()
@@ -242,7 +241,7 @@ struct ClientWaitTests {
         """
       let reader = try pythonCommand(script, [client.path + "/wait"]).start()
       try eventually("it is ready") { reader.text.contains("ready") }
-      pause(.milliseconds(200))
+      try reader.awaitRead(of: client.path + "/wait")
       daemon.process.signal(SIGTERM)
       #expect(try reader.wait(within: .seconds(5)).text == "ready\nESHUTDOWN\n")
       try held.letGo()

@@ -145,10 +145,12 @@ struct ErrorModeTests {
     let faulty: FaultDevice
     let bytes: [UInt8]
     let job: Job
+    let client: Client
     let destinations: [LoopDevice]
 
     init(_ bench: Workbench, _ daemon: Daemon, _ side: Side) throws {
       faulty = try bench.faultDevice()
+      client = daemon.client("default")
       let other = try bench.loop()
       let good = try bench.loop()
       let source = side == .read ? faulty.loop : other
@@ -159,15 +161,10 @@ struct ErrorModeTests {
       try job.reach("paused")
     }
 
-    /// Waits until nothing is in flight: each destination gets what it lacks by reads of its own, and each of those fails.
+    /// Waits until nothing is in flight: what is holds pages.
     func quieten() throws {
-      var before = -1
-      try eventually("the device has nothing to do") {
-        let now = try faulty.requests.count
-        defer { before = now }
-        FaultKit.pause(.milliseconds(250))
-        return now == before
-      }
+      let pages = try client.value("pages")
+      try eventually("no page is in use") { try client.value("pages_free") == pages }
     }
 
     func touches(_ kind: FaultDevice.Kind) throws -> Int {
