@@ -82,6 +82,33 @@ struct ThreadTests {
     }
   }
 
+  @Test("The last work of a finish comes after all other, on threads that race for it too, and is done once", arguments: [0, 1, 4])
+  func lastWork(_ givers: Int) throws {
+    for _ in 0..<50 {
+      let threads = BlockingThreads("blocking", most: 4)
+      let done = Locked(0)
+      let taken = Locked(0)
+      let doneAtLast = Locked<[Int]>([])
+      let ended = Semaphore()
+      let working = try (0..<givers).map { _ in
+        try SystemThread("giver") {
+          for _ in 0..<20 where threads.perform({ done.withLock { $0 += 1 } }) {
+            taken.withLock { $0 += 1 }
+          }
+        }
+      }
+      let isTaken = threads.finish(last: {
+        let count = done.withLock { $0 }
+        doneAtLast.withLock { $0.append(count) }
+        ended.signal()
+      })
+      #expect(isTaken && !threads.finish(last: {}))
+      for giver in working { giver.join() }
+      #expect(ended.wait(until: kcs_monotonic() + 30_000_000_000))
+      #expect(doneAtLast.withLock { $0 } == [taken.withLock { $0 }])
+    }
+  }
+
   @Test("A wake-up wakes a thread that waits, and one that is about to; a wait takes all the signals there were")
   func wakeUp() throws {
     let wakeUp = try WakeUp()

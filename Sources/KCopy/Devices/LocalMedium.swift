@@ -74,7 +74,7 @@ final class LocalMedium: DeviceMedium {
 
   func close(_ done: @escaping @Sendable (Int32) -> Void) {
     // After all that was given to the device: a descriptor number is somebody else's soon.
-    if !threads.finish({ done(self.closeDescriptors()) }) {
+    if !threads.finish(last: { done(self.closeDescriptors()) }) {
       // No thread to be had: late is better than never.
       done(closeDescriptors())
     }

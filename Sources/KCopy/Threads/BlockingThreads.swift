@@ -25,15 +25,21 @@ final class BlockingThreads: Sendable {
     self.most = most
   }
 
-  /// Makes the first thread now.
+  /// Makes a thread now, unless there are as many as there may be.
   ///
   /// - Throws: `DeviceError` with EAGAIN when the limit of threads is reached.
   func startOne() throws(DeviceError) {
-    queue.withLock { $0.threads += 1 }
+    // Counted before it runs, so that `finish` knows whom to end.
+    let isWanted = queue.withLock { queue in
+      guard !queue.isFinished, queue.threads < most else { return false }
+      queue.threads += 1
+      return true
+    }
+    guard isWanted else { return }
     do throws(DeviceError) {
       try SystemThread(name) { [self] in run() }.detach()
     } catch {
-      queue.withLock { $0.threads -= 1 }
+      leave()
       throw error
     }
   }
@@ -56,20 +62,27 @@ final class BlockingThreads: Sendable {
     return taken
   }
 
-  /// Ends the threads once they have done what they were given, all of them; then the last one does this.
-  ///
-  /// - Returns: whether there is a thread to do it.
-  @discardableResult
-  func finish(_ last: @escaping @Sendable () -> Void = {}) -> Bool {
-    if queue.withLock({ $0.threads == 0 && !$0.isFinished }) { try? startOne() }
+  /// Ends the threads, if there are any, once they have done what they were given.
+  func finish() {
     let threads = queue.withLock { queue in
-      guard !queue.isFinished, queue.threads > 0 else { return 0 }
       queue.isFinished = true
-      queue.last = last
       return queue.threads
     }
     for _ in 0..<threads { pending.signal() }
-    return threads > 0
+  }
+
+  /// The same, and the last of them does this; where there was none, one is made for it.
+  ///
+  /// - Returns: whether there is a thread to do it.
+  func finish(last: @escaping @Sendable () -> Void) -> Bool {
+    if queue.withLock({ $0.threads == 0 }) { try? startOne() }
+    let isTaken = queue.withLock { queue in
+      guard !queue.isFinished, queue.threads > 0 else { return false }
+      queue.last = last
+      return true
+    }
+    if isTaken { finish() }
+    return isTaken
   }
 
   private func run() {
