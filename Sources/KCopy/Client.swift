@@ -70,17 +70,22 @@ public final class Client: Sendable {
   ///   - source: the region to read.
   ///   - destinations: 1 to 64 regions to write.
   ///   - options: how; see `CopyOptions`.
+  ///   - maps: what an earlier attempt has left, one per destination, as its notification had them: what is `durable` there is
+  ///     not copied again, and everything else is.  Empty: nothing was left.
+  ///   - changed: called on the client's thread, before `notify`, when the copy has begun, and when its pause has begun or
+  ///     ended: `Copy.progress` has changed.
   ///   - notify: called exactly once, on the client's thread, when nothing of the copy is in flight any more.
   /// - Returns: a handle to follow and change the copy with; it need not be kept.
   /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, a
-  ///   logical block larger than the client's memory, options out of range, or regions that overlap (where kcopyd would
-  ///   corrupt the data); ESHUTDOWN after `destroy`.
+  ///   logical block larger than the client's memory, options or maps that don't fit, or regions that overlap (where kcopyd
+  ///   would corrupt the data); ESHUTDOWN after `destroy`.
   @discardableResult
   public func copy(
-    from source: Region, to destinations: [Region], options: CopyOptions = CopyOptions(),
-    notify: @escaping @Sendable (Notification) -> Void
+    from source: Region, to destinations: [Region], options: CopyOptions = CopyOptions(), maps: [RangeMap] = [],
+    changed: (@Sendable () -> Void)? = nil, notify: @escaping @Sendable (Notification) -> Void
   ) throws(DeviceError) -> Copy {
-    try start(CopyRequest(source: source, destinations: destinations, options: options, notify: notify))
+    try start(
+      CopyRequest(source: source, destinations: destinations, options: options, maps: maps, changed: changed, notify: notify))
   }
 
   /// Fills regions with zeroes, all of the same length: by the device's own command where it has one
@@ -89,18 +94,25 @@ public final class Client: Sendable {
   /// Parameters, result and errors are those of `copy`.
   @discardableResult
   public func zero(
-    _ regions: [Region], options: CopyOptions = CopyOptions(), notify: @escaping @Sendable (Notification) -> Void
+    _ regions: [Region], options: CopyOptions = CopyOptions(), maps: [RangeMap] = [], changed: (@Sendable () -> Void)? = nil,
+    notify: @escaping @Sendable (Notification) -> Void
   ) throws(DeviceError) -> Copy {
-    try start(CopyRequest(source: nil, destinations: regions, options: options, notify: notify))
+    try start(CopyRequest(source: nil, destinations: regions, options: options, maps: maps, changed: changed, notify: notify))
   }
 
   private func start(_ request: CopyRequest) throws(DeviceError) -> Copy {
     try request.check()
+    var request = request
+    for index in request.maps.indices {
+      // Whether what was written is on the medium nobody knows any more, and what failed is tried again.
+      request.maps[index].replace(.written, with: .missing)
+      request.maps[index].replace(.failed, with: .missing)
+    }
     // A sub-job holds a whole block of every device; without the pages for one it would wait for ever.
     guard request.largestBlock <= configuration.pages * PagePool.pageBytes else {
       throw DeviceError(errno: EINVAL, call: "pages for a logical block")
     }
-    let copy = Copy(destinations: request.destinations.count, bytes: request.count, mailbox: mailbox)
+    let copy = Copy(request, mailbox: mailbox)
     guard mailbox.post(.start(copy, request)) else { throw DeviceError(errno: ESHUTDOWN, call: "copy") }
     return copy
   }

@@ -17,12 +17,13 @@ public final class Copy: Sendable {
   /// Where the engine keeps it while it runs, else -1; the client's thread only.
   let task = Atomic(-1)
 
-  init(destinations: Int, bytes: UInt64, mailbox: Mailbox) {
+  init(_ request: CopyRequest, mailbox: Mailbox) {
     self.mailbox = mailbox
+    let count = request.destinations.count
     published = Locked(
       Published(
-        progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: destinations)),
-        maps: Array(repeating: RangeMap(count: bytes), count: destinations)))
+        progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count)),
+        maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps))
   }
 
   /// A snapshot of the progress; it never waits for a device.
@@ -92,6 +93,10 @@ struct CopyRequest: Sendable {
   var source: Region?
   var destinations: [Region]
   var options: CopyOptions
+  /// What an earlier attempt has left on the destinations, `durable` or `missing`; empty: nothing.
+  var maps: [RangeMap] = []
+  /// Called when the copy has begun, and when its pause has begun or ended.
+  var changed: (@Sendable () -> Void)?
   var notify: @Sendable (Notification) -> Void
 
   /// The length of the regions, in bytes.

@@ -65,7 +65,7 @@ struct CopyPlanTests {
         try #require(pieces.first?.lowerBound == 0 && pieces.last?.upperBound == plan.count, "\(sentence)")
         for (piece, next) in zip(pieces, pieces.dropFirst()) { try #require(piece.upperBound == next.lowerBound, "\(sentence)") }
         for (piece, limit) in zip(pieces, limits) { try #require(piece.count <= limit, "\(sentence): \(piece)") }
-        let copy = Copy(destinations: request.destinations.count, bytes: request.count, mailbox: try Mailbox())
+        let copy = Copy(request, mailbox: try Mailbox())
         let task = CopyTask(copy, request, serial: 1)
         for piece in pieces {
           for (index, side) in request.destinations.enumerated() where side.device.isBlockDevice {

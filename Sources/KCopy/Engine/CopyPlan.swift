@@ -7,6 +7,9 @@ extension CopyRequest {
       throw DeviceError(errno: EINVAL, call: "options of a copy")
     }
     guard (1...64).contains(destinations.count), count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }
+    guard maps.isEmpty || maps.count == destinations.count && maps.allSatisfy({ $0.count == count }) else {
+      throw DeviceError(errno: EINVAL, call: "maps of a copy")
+    }
     // Before anything is added to a start: what overflows would end the program.
     guard source?.isAddressable != false, source?.isWhole != false else {
       throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")

@@ -134,6 +134,27 @@ extension CopyTask {
 }
 
 extension Copy.Published {
+  /// The first range from an offset on that some of the destinations lack, as far as the same ones lack all of it, and those;
+  /// `nil` when none lacks anything.
+  func nextLacking(_ destinations: UInt64, from offset: UInt64) -> (range: Range<UInt64>, destinations: UInt64)? {
+    var (start, end) = (UInt64.max, UInt64.max)
+    var members: UInt64 = 0
+    destinations.forEachMember { destination in
+      guard let lacking = maps[destination].next(.missing, from: offset) else { return }
+      if lacking.start < start {
+        // Who lacks what comes later has what is before.
+        end = min(lacking.end, members == 0 ? .max : start)
+        (start, members) = (lacking.start, .only(destination))
+      } else if lacking.start == start {
+        members |= .only(destination)
+        end = min(end, lacking.end)
+      } else {
+        end = min(end, lacking.start)
+      }
+    }
+    return members == 0 ? nil : (start..<end, members)
+  }
+
   /// How many bytes of a range every one of the destinations has.
   func common(_ destinations: UInt64, in range: Range<UInt64>, onlyDurable: Bool = false) -> UInt64 {
     var total: UInt64 = 0

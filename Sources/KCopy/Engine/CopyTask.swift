@@ -52,8 +52,12 @@ final class CopyTask {
     rate = request.options.rate
     let count = request.destinations.count
     live = count == 64 ? .max : .only(count) - 1
-    streams = [Stream(mask: live, cursor: 0, end: plan.count)]
+    streams = [Stream(mask: live, cursor: 0, end: plan.count, isFresh: request.maps.isEmpty)]
     sides = Array(repeating: DestinationSide(), count: count)
+    if !request.maps.isEmpty {
+      isUneven = true
+      recount()
+    }
   }
 
   var index: Int { copy.task.load(ordering: .relaxed) }

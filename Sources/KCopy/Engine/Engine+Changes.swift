@@ -34,6 +34,7 @@ extension Engine where Driver: ~Copyable {
     if let known = task.pause, known != .user { return }
     task.pause = reason
     task.copy.publish { $0.progress.pause = reason }
+    tellChange(of: task)
   }
 
   /// Goes on, with what is missing before the places that the copy had come to, and then from there.
@@ -42,6 +43,7 @@ extension Engine where Driver: ~Copyable {
     task.pause = nil
     task.resumes += 1
     task.copy.publish { $0.progress.pause = nil }
+    tellChange(of: task)
     var rest = task.live & ~task.finished
     while rest != 0 {
       let destination = rest.trailingZeroBitCount

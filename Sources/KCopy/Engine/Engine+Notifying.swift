@@ -2,6 +2,7 @@ internal import Synchronization
 
 /// What is to be told.
 enum Outgoing {
+  case changed(CopyTask)
   case copy(CopyTask)
   case fired(PreparedNotification, Notification)
 }
@@ -29,10 +30,16 @@ extension Engine where Driver: ~Copyable {
     drains.append(Drain(serial: lastSerial, waitsFor: unfinished, done: done))
   }
 
+  /// A copy has begun, or its pause has begun or ended.
+  mutating func tellChange(of task: CopyTask) {
+    if task.request.changed != nil { outbox.append(.changed(task)) }
+  }
+
   /// Tells what there is to tell.  What is given to the client meanwhile comes by the mailbox, so this has an end.
   mutating func deliver() {
     for outgoing in outbox {
       switch outgoing {
+      case .changed(let task): task.request.changed?()
       case .copy(let task):
         let seen = task.copy.publish { $0 }
         task.request.notify(Notification(wasCancelled: task.isCancelled, progress: seen.progress, maps: seen.maps))

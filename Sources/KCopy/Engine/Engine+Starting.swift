@@ -150,12 +150,11 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
-    guard let range = next(task, stream) else {
+    guard let (range, mask) = next(task, stream) else {
       // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
       return .later(now)
     }
-    let mask = task.streams[stream].mask
     let isZeroing = task.request.source == nil
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
@@ -173,7 +172,10 @@ extension Engine where Driver: ~Copyable {
       guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
       run = taken
     }
-    if !task.hasStarted { task.begin() }
+    if !task.hasStarted {
+      task.begin()
+      tellChange(of: task)
+    }
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
       isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
@@ -201,19 +203,17 @@ extension Engine where Driver: ~Copyable {
     return .done
   }
 
-  /// What a stream has to do next; `nil`: nothing, and then it is spent.
-  private func next(_ task: CopyTask, _ stream: Int) -> Range<UInt64>? {
-    let (cursor, end) = (task.streams[stream].cursor, task.streams[stream].end)
-    if task.streams[stream].isFresh { return cursor..<end }
-    let destination = task.streams[stream].mask.trailingZeroBitCount
-    let lacking = task.copy.publish { $0.maps[destination].next(.missing, from: cursor) }
-    guard let lacking, lacking.start < end else {
+  /// What a stream has to do next, and for which of its destinations; `nil`: nothing, and then it is spent.
+  private func next(_ task: CopyTask, _ stream: Int) -> (range: Range<UInt64>, mask: UInt64)? {
+    let (cursor, end, mask) = (task.streams[stream].cursor, task.streams[stream].end, task.streams[stream].mask)
+    if task.streams[stream].isFresh { return (cursor..<end, mask) }
+    guard let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: cursor) }), lacking.lowerBound < end else {
       task.streams[stream].cursor = end
       return nil
     }
     // Files lack what they lack to the byte, and disks are read and written by whole blocks.
     let block = UInt64(task.request.largestBlock)
-    return lacking.start / block * block..<min((lacking.end + block - 1) / block * block, end)
+    return (lacking.lowerBound / block * block..<min((lacking.upperBound + block - 1) / block * block, end), members)
   }
 
   /// Whether the client has the pages for the smallest piece at all: one that was made smaller may not.
@@ -296,7 +296,7 @@ extension Engine where Driver: ~Copyable {
     for _ in task.sides { waiting.append(0) }
     for number in task.subJobs where subJobs[number].stream == stream && subJobs[number].isInSlot {
       let missing = subJobs[number].waiting & mask
-      guard !subJobs[number].isReading, missing != mask else { continue }
+      guard !subJobs[number].isReading, missing != subJobs[number].carried & mask else { continue }
       var rest = missing
       while rest != 0 {
         waiting[rest.trailingZeroBitCount] += 1

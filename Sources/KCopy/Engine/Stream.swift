@@ -9,7 +9,7 @@ struct Stream {
   var cursor: UInt64
   /// Where the stream ends.
   var end: UInt64
-  /// Whether all its destinations lack everything from the cursor on; else it has one, and its map says what it lacks.
+  /// Whether all its destinations lack everything from the cursor on; else their maps say what they lack.
   var isFresh = true
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false

@@ -43,18 +43,29 @@ extension Judge {
     }
   }
 
+  /// Bytes of the region that a destination lacks at the beginning, and that some destination does: one read serves all.
+  private func lackingAtStart() -> (bySome: UInt64, byEach: [UInt64]) {
+    let count = watch.spec.count
+    guard !watch.spec.maps.isEmpty else { return (count, watch.spec.destinations.map { _ in count }) }
+    var all = RangeMap(count: count)
+    for map in watch.spec.maps { for extent in map.extents where extent.status == .missing { all.set(extent.start..<extent.end, .failed) } }
+    return (all.bytes(.failed), watch.spec.maps.map { $0.bytes(.missing) })
+  }
+
   /// Where nothing goes wrong and nobody is slow, everything is moved once.
   func judgeClean() {
     guard watch.isFinal else { return }
     let notification = watch.notifications[0]
     if !notification.isComplete { complain("nothing went wrong, but it is not complete: \(notification.progress)") }
-    if watch.spec.source != nil, watch.source.bytesMoved != watch.spec.count {
-      complain("\(watch.source.bytesMoved) bytes were read of \(watch.spec.count)")
+    let lacking = lackingAtStart()
+    if watch.spec.source != nil, watch.source.bytesMoved != lacking.bySome {
+      complain("\(watch.source.bytesMoved) bytes were read of \(lacking.bySome)")
     }
     for (index, side) in watch.destinations.enumerated() {
       let block = UInt64(watch.device(index).spec.logicalBlock)
       let whole = (watch.spec.count + block - 1) / block * block
-      if side.bytesMoved != whole { complain("\(side.bytesMoved) bytes were written to destination \(index), of \(whole)") }
+      let wanted = watch.spec.maps.isEmpty ? whole : lacking.byEach[index]
+      if side.bytesMoved != wanted { complain("\(side.bytesMoved) bytes were written to destination \(index), of \(wanted)") }
     }
   }
 }

@@ -15,6 +15,8 @@ struct Scenario {
     var destinations: [Start]
     var count: UInt64
     var options = CopyOptions()
+    /// What an earlier attempt has left on each destination; empty: nothing.
+    var maps: [RangeMap] = []
     var at: UInt64 = 0
     /// It is given by the notification of that copy, and not at a time.
     var after: Int?

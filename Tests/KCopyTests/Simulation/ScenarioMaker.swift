@@ -150,12 +150,30 @@ struct ScenarioMaker {
     options.fillsTailWithZeroes = random.happens(oneIn: 6)
     let unit = options.fillsTailWithZeroes ? source.map { scenario.devices[$0].logicalBlock } ?? 512 : largest
     let wanted = random.pick([1, 4096, 10_000, 40_000, 80_000, 160_000]) + random.below(12_000)
-    let count = UInt64(max(wanted / unit, 1) * unit)
+    let rounded = wanted > 4096 && random.happens(oneIn: 4) ? 4096 : unit
+    let count = UInt64(max(wanted / rounded, 1) * rounded)
     var copy = Scenario.CopySpec(destinations: [], count: count, options: options)
     copy.source = source.map { place($0, count) }
     copy.destinations = destinations.map { place($0, count) }
+    let isWhole = options.flushes && options.errors != .ignore && count % 4096 == 0
+    if isWhole, !destinations.contains(where: { scenario.devices[$0].isZoned }), random.happens(oneIn: 2) {
+      // As equal as a cancel leaves them, or each by itself.
+      let common = map(count)
+      copy.maps = destinations.map { _ in random.happens(oneIn: 2) ? common : map(count) }
+    }
     copy.at = random.happens(oneIn: 2) ? 0 : random.time(Span.microsecond...30 * Span.millisecond)
     return copy
+  }
+
+  /// What an earlier attempt may have left: whole blocks of every device.
+  private mutating func map(_ count: UInt64) -> RangeMap {
+    var map = RangeMap(count: count)
+    for _ in 0..<random.below(4) {
+      let start = random.next() % (count / 4096)
+      let end = min(start + 1 + UInt64(random.below(12)), count / 4096)
+      map.set(start * 4096..<end * 4096, .durable)
+    }
+    return map
   }
 
   /// A part of a device that nothing else of the scenario uses, after a gap.

@@ -70,6 +70,11 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     return Device(facts, access: .writing(exclusive: true), medium: self)
   }
 
+  /// What an earlier attempt has left on the medium: zeroes where there is no source.
+  func preset(_ position: UInt64, _ bytes: UnsafeRawPointer?, _ count: Int) {
+    for place in [cached, platter] { memcpy(place + Int(position), bytes ?? CommonPattern.zeroes(count), count) }
+  }
+
   // MARK: Whose is what
 
   func add(_ claim: Claim) {

@@ -72,6 +72,11 @@ final class Simulation: @unchecked Sendable {
       let block = UInt64(devices[destination.device].spec.logicalBlock)
       let whole = (count + block - 1) / block * block
       devices[destination.device].add(.init(range: destination.start..<destination.start + whole, watch: watch, destination: index))
+      guard !watch.spec.maps.isEmpty else { continue }
+      for extent in watch.spec.maps[index].extents where extent.status == .durable {
+        let bytes = watch.sourceDevice.map { $0.original((watch.spec.source?.start ?? 0) + extent.start) }
+        devices[destination.device].preset(destination.start + extent.start, bytes, Int(extent.count))
+      }
     }
   }
 
@@ -110,15 +115,15 @@ final class Simulation: @unchecked Sendable {
     guard !isClosed else { return }
     let spec = watch.spec
     func region(_ start: Scenario.Start) -> Region { Region(handles[start.device], start: start.start, count: spec.count) }
-    let request = CopyRequest(source: spec.source.map(region), destinations: spec.destinations.map(region), options: spec.options) {
-      [unowned self] in notified(watch, $0)
-    }
+    let request = CopyRequest(
+      source: spec.source.map(region), destinations: spec.destinations.map(region), options: spec.options, maps: spec.maps
+    ) { [unowned self] in notified(watch, $0) }
     do throws(DeviceError) {
       try request.check()
     } catch {
       return world.complain("copy \(watch.index) is refused: \(error)")
     }
-    let copy = Copy(destinations: spec.destinations.count, bytes: spec.count, mailbox: mailbox)
+    let copy = Copy(request, mailbox: mailbox)
     watch.copy = copy
     watch.post()
     turns.append(Turn(kind: .copy(watch.index)))
