@@ -28,7 +28,7 @@ public final class Admission: Sendable {
     defer { _ = kcs_close(descriptor) }
     let key = try examine(descriptor, path)
     let device = try naming(path, key) { () throws(DeviceError) in try Device(descriptor: descriptor, access: .reading) }
-    return Endpoint(path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: false, created: nil)
+    return Endpoint(path, device, isShared: false, created: nil)
   }
 
   /// Opens a destination: for writing, exclusively unless a copy of ours has it already.
@@ -130,9 +130,7 @@ public final class Admission: Sendable {
     }
     // Another record opened the file before us who made it; then it is one that was there.
     if !isFirst, let created { _ = kcs_close(created.directory) }
-    return Endpoint(
-      path: path, device: device, root: RootObject(of: device), identity: Identity.of(key), isShared: true,
-      created: isFirst ? created : nil)
+    return Endpoint(path, device, isShared: true, created: isFirst ? created : nil)
   }
 
   private static func isNamed(_ descriptor: Int32) throws(DeviceError) -> Bool {
@@ -142,7 +140,8 @@ public final class Admission: Sendable {
     return facts.links > 0
   }
 
-  private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
+  /// The directory that a file is to be made in, and the name it is to have.
+  private func place(for path: String) throws(Objection) -> CreatedFile {
     let slash = path.lastIndex(of: "/") ?? path.startIndex
     let (parent, name) = (String(path[...slash]), String(path[path.index(after: slash)...]))
     guard !name.isEmpty else { throw Objection(EISDIR, "\(path): \(Self.text(EISDIR))") }
@@ -156,13 +155,33 @@ public final class Admission: Sendable {
     guard FileSystems.allows(place) else { throw Objection(EPERM, "\(path) is on a file system that is not for copying") }
     let directory = unsafe kcs_openat(place, ".", O_RDONLY | O_DIRECTORY, 0)
     guard directory >= 0 else { throw Objection(-directory, "\(parent): \(Self.text(-directory))") }
+    return CreatedFile(directory: directory, name: name)
+  }
+
+  /// A file that `create=yes` would make: whether it could, nothing is done.
+  ///
+  /// - Throws: what making it would fail with, as far as that can be said before.
+  public func missingFile(_ path: String, for caller: Caller) throws(Objection) -> MissingFile {
+    let place = try place(for: path)
+    defer { _ = kcs_close(place.directory) }
+    let result = kcs_may_write_directory(place.directory)
+    guard result == 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
+    let facts = try facts(of: place.directory, path)
+    return MissingFile(device: facts.device, directory: facts.inode, name: place.name)
+  }
+
+  /// What a person knows a device by: model and serial number where it has them.
+  public func label(of endpoint: Endpoint) -> String { Identity.label(of: endpoint.device.key) ?? endpoint.identity }
+
+  private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
+    let created = try place(for: path)
+    let (directory, name) = (created.directory, created.name)
     let file = unsafe kcs_openat(directory, name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0o666 & ~caller.umask)
     guard file >= 0 else {
       _ = kcs_close(directory)
       throw Objection(-file, "\(path): \(Self.text(-file))")
     }
     defer { _ = kcs_close(file) }
-    let created = CreatedFile(directory: directory, name: name)
     do throws(Objection) {
       let key = try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: file) }
       return try share(file, key, path, created: created)
@@ -184,5 +203,13 @@ public final class Admission: Sendable {
 
   private static func text(_ errno: Int32) -> String {
     unsafe String(cString: strerror(errno))
+  }
+}
+
+extension Endpoint {
+  fileprivate init(_ path: String, _ device: Device, isShared: Bool, created: CreatedFile?) {
+    self.init(
+      path: path, device: device, root: RootObject(of: device), identity: Identity.of(device.key), birth: Identity.birth(of: device),
+      isShared: isShared, created: created)
   }
 }

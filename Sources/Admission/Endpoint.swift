@@ -7,6 +7,9 @@ public struct Endpoint: Sendable {
   public let root: RootObject
   /// Words that tell this device from others: its serial or WWN, else its number; of a file, device and inode.
   public let identity: String
+  /// What tells it from others that have the same words later: a disk's sequence number (`diskseq`), which no other disk gets
+  /// before the next boot, or when the file was made, in nanoseconds since the epoch; 0 where neither is known.
+  public let birth: UInt64
   /// Whether the handle is shared by way of the table, as those of destinations are.
   let isShared: Bool
   /// A file that was made for this copy, until it is known that the copy is accepted.
@@ -17,5 +20,12 @@ public struct Endpoint: Sendable {
 struct CreatedFile: Sendable {
   /// The directory, by a descriptor that stays open as long as the device.
   let directory: Int32
+  let name: String
+}
+
+/// A file that is not there, by where it would be.
+public struct MissingFile: Sendable, Equatable {
+  let device: UInt64
+  let directory: UInt64
   let name: String
 }

@@ -3,6 +3,36 @@ internal import KCopy
 
 /// What tells one device from another that later stands under the same name.
 enum Identity {
+  /// See `Endpoint.birth`.
+  static func birth(of device: Device) -> UInt64 {
+    if case .block(let number) = device.key {
+      let path = "/sys/dev/block/\(kcs_major(number)):\(kcs_minor(number))"
+      // A partition's is that of its disk.
+      let text = KernelText.read("\(path)/diskseq") ?? KernelText.read("\(path)/../diskseq")
+      return text.flatMap { UInt64($0.prefix { $0 != "\n" }) } ?? 0
+    }
+    var facts = kcs_file_facts()
+    return unsafe kcs_file_facts(device.descriptor, &facts) == 0 ? facts.born : 0
+  }
+
+  /// Model and serial number of a disk, as far as it tells; `nil` when it tells nothing.
+  static func label(of key: DeviceKey) -> String? {
+    guard case .block(let number) = key else { return nil }
+    let path = "/sys/dev/block/\(kcs_major(number)):\(kcs_minor(number))"
+    // A partition's are those of its disk.
+    let words = ["device/model", "device/serial"].compactMap { name in
+      (KernelText.read("\(path)/\(name)") ?? KernelText.read("\(path)/../\(name)")).flatMap(plain)
+    }
+    return words.isEmpty ? nil : words.joined(separator: " ")
+  }
+
+  /// What a disk says of itself can hold anything; only what can be printed is of use.
+  private static func plain(_ text: String) -> String? {
+    let words = text.split(whereSeparator: { $0 == " " || $0 == "\n" })
+    let plain = words.joined(separator: "-")
+    return plain.isEmpty || !plain.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f } ? nil : plain
+  }
+
   /// The first that the kernel knows: the WWN, the serial of the disk, the device's number; of a file, device and inode.
   static func of(_ key: DeviceKey) -> String {
     switch key {
@@ -10,10 +40,7 @@ enum Identity {
       let number = "\(kcs_major(device)):\(kcs_minor(device))"
       let path = "/sys/dev/block/\(number)"
       for name in ["wwid", "device/wwid", "serial", "device/serial"] {
-        let words = KernelText.read("\(path)/\(name)")?.split(whereSeparator: { $0 == " " || $0 == "\n" }) ?? []
-        let text = words.joined(separator: "-")
-        // What a disk says of itself can hold anything; only what can be printed is of use.
-        if !text.isEmpty, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) { return text }
+        if let text = KernelText.read("\(path)/\(name)").flatMap(plain) { return text }
       }
       return number
     case .file(let device, let inode):

@@ -36,12 +36,14 @@ int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mo
   RETURN((int)syscall(SYS_openat2, dirfd, path, &how, sizeof how));
 }
 
+int kcs_may_write_directory(int fd) { RETURN(faccessat(fd, ".", W_OK | X_OK, AT_EACCESS)); }
+
 int kcs_close(int fd) { RETURN(close(fd)); }
 
 int kcs_file_facts(int fd, struct kcs_file_facts *out) {
   struct statx facts;
   memset(&facts, 0, sizeof facts);
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, &facts) < 0) return -errno;
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_DIOALIGN, &facts) < 0) return -errno;
   memset(out, 0, sizeof *out);
   out->mode = facts.stx_mode;
   out->uid = facts.stx_uid;
@@ -55,8 +57,7 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out) {
     out->dio_memory = facts.stx_dio_mem_align;
     out->dio_offset = facts.stx_dio_offset_align;
   }
-  out->changed_seconds = facts.stx_mtime.tv_sec;
-  out->changed_nanoseconds = facts.stx_mtime.tv_nsec;
+  if (facts.stx_mask & STATX_BTIME) out->born = (uint64_t)facts.stx_btime.tv_sec * 1000000000u + facts.stx_btime.tv_nsec;
   return 0;
 }
 
@@ -109,6 +110,13 @@ int kcs_drop_cache(int fd, uint64_t offset, uint64_t count) {
 }
 
 int kcs_flock_exclusive(int fd) { RETURN(flock(fd, LOCK_EX | LOCK_NB)); }
+int kcs_remove_directory_at(int dirfd, const char *path) { RETURN(unlinkat(dirfd, path, AT_REMOVEDIR)); }
+
+int kcs_touch_at(int dirfd, const char *path) {
+  const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+  RETURN(utimensat(dirfd, path, times, AT_SYMLINK_NOFOLLOW));
+}
+
 int kcs_unlinkat(int dirfd, const char *name) { RETURN(unlinkat(dirfd, name, 0)); }
 
 void *kcs_map_pages(uint64_t bytes) {

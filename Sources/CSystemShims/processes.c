@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,4 +119,9 @@ const char *kcs_errno_name(int error) {
   static __thread char number[16];
   snprintf(number, sizeof number, "E%d", error);
   return number;
+}
+
+int kcs_unshare_descriptors(void) {
+  if (unshare(CLONE_FILES) < 0) return -errno;
+  return syscall(SYS_close_range, 0, ~0u, 0) < 0 ? -errno : 0;
 }

@@ -14,11 +14,14 @@ public final class JobService: Sendable {
     public var pages = 4096
     /// Jobs that may exist at once.
     public var mostJobs = 1_000_000
+    /// Those that may exist of each uid but root.
+    public var mostJobsPerUid = 100_000
 
     public init() {}
   }
 
   public let refusals = RefusalLog()
+  public let changes = JobChanges()
   public let configuration: Configuration
   /// The clients that jobs can be given to.
   public let clients: ClientTable
@@ -38,7 +41,7 @@ public final class JobService: Sendable {
   public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
     clients = try ClientTable(defaultPages: configuration.pages)
     threads = try AdmissionThreads()
-    turns = try Turns()
+    turns = try Turns("kcopy-turns")
     admission = Admission(table: devices)
     self.journal = journal
     self.configuration = configuration
@@ -55,6 +58,9 @@ public final class JobService: Sendable {
     }
   }
 
+  /// Whether nothing outlives the daemon: then acceptance waits for no disk.
+  var keepsNothing: Bool { journal.keepsNothing }
+
   /// Whether the daemon takes no more records and answers nobody who waits.
   public var isStopping: Bool { stopping.load(ordering: .sequentiallyConsistent) }
 
@@ -66,28 +72,40 @@ public final class JobService: Sendable {
   public var jobs: [Job] { table.all }
   public var count: Int { table.count }
 
-  /// Opens a file for records: `jobs/NAME`, or `submit` where `name` is `nil`.
-  public func submission(name: String?, uid: UInt32, gid: UInt32, pid: Int32) -> Submission {
-    Submission(self, name: name, uid: uid, gid: gid, pid: pid)
+  /// Opens a file for records.
+  public func submission(_ purpose: Submission.Purpose, uid: UInt32, gid: UInt32, pid: Int32) -> Submission {
+    Submission(self, purpose, uid: uid, gid: gid, pid: pid)
   }
 
-  /// Takes down the refusal of a name, for which there is no record.
-  public func refuse(_ refusal: Refusal, job: String, uid: UInt32, pid: Int32) {
-    refusals.add(refusal, record: [], job: job, uid: uid, pid: Caller.process(ofThread: pid) ?? pid)
+  /// Takes down the refusal of a name, a command or a draft.
+  public func refuse(_ refusal: Refusal, record: [UInt8], job: String, uid: UInt32, pid: Int32) {
+    refusals.add(refusal, record: record, job: job, uid: uid, pid: Caller.process(ofThread: pid) ?? pid)
   }
 
   /// Removes a final job.
   ///
   /// - Throws: EBUSY while it isn't.
   public func remove(_ job: Job) throws(Refusal) {
-    guard job.isFinal else { throw Refusal(errno: EBUSY, column: 0, text: "the job is not final") }
+    try job.remove()
     table.remove(job)
-    job.tell(.removed)
+  }
+
+  /// Takes away a job that never began.
+  func forget(_ job: Job) {
+    try? job.remove(evenUnfinished: true)
+    table.remove(job)
+  }
+
+  /// Does what a line of `ctl` says.
+  ///
+  /// - Throws: the errno of the contract's table, and for `retry` ENOENT or ENOBUFS when the job's client takes none.
+  public func obey(_ command: JobCommand, _ job: Job) throws(Refusal) {
+    if command == .retry { try retry(job) } else { try job.obey(command) }
   }
 
   // MARK: Starting and ending
 
-  private func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
+  func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
     Admitting(
       admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, nextNumber: nextNumber,
       isAwaited: isAwaited)
@@ -101,13 +119,17 @@ public final class JobService: Sendable {
     }
   }
 
-  func admit(_ record: [UInt8], name: String?, caller: Caller?, isAwaited: @escaping () -> Bool) throws(Refusal) -> AdmittedJob {
+  /// Refuses what is one job too many, before anything is opened for it.
+  func checkRoom(for uid: UInt32) throws(Refusal) {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     guard table.count < configuration.mostJobs else { throw tooMany }
-    return try admitting(isAwaited).admit(record, name: name, caller: caller)
+    guard uid == 0 || table.count(of: uid) < configuration.mostJobsPerUid else { throw tooManyOfUid }
   }
 
   var tooMany: Refusal { Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobs) jobs already") }
+  var tooManyOfUid: Refusal {
+    Refusal(errno: EDQUOT, column: 0, text: "there are \(configuration.mostJobsPerUid) jobs of this user already")
+  }
 
   func undo(_ job: AdmittedJob) { admitting { false }.undo(job) }
 
@@ -123,6 +145,7 @@ public final class JobService: Sendable {
     // It can become final in between, and then there is nothing to cancel.
     for job in running { try? job.cancel() }
     clients.endWaits()
+    changes.events.endWaits()
     while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
     return unfinished.withLock { $0 }
   }

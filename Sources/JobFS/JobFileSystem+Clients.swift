@@ -4,7 +4,7 @@ internal import Glibc
 
 /// The directories of `clients/`: what is asked of them, and the values in their files.
 extension JobFileSystem {
-  private func asker(_ requester: Requester) -> JobService.Asker {
+  func asker(_ requester: Requester) -> JobService.Asker {
     JobService.Asker(uid: requester.uid, gid: requester.gid, pid: requester.pid)
   }
 

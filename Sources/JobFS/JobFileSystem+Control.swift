@@ -33,19 +33,19 @@ extension JobFileSystem {
     do throws(Refusal) {
       try command(job, line.takeRest() ?? [])
     } catch {
-      jobs.refuse(error, job: job.facts.name, uid: job.facts.uid, pid: 0)
+      jobs.refuse(error, record: [], job: job.facts.name, uid: job.facts.uid, pid: 0)
     }
   }
 
   private func command(_ job: Job, _ line: [UInt8]) throws(Refusal) {
     guard line.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0d }) else { return }
-    try job.obey(JobCommand(line: line))
+    try jobs.obey(JobCommand(line: line), job)
   }
 
   /// What is wrong with a command stands in `errors`; that a job has ended already needs no words.
   private func take(_ refusal: Refusal, of job: Job, by requester: Requester) {
     guard refusal.errno != EALREADY else { return }
-    jobs.refuse(refusal, job: job.facts.name, uid: requester.uid, pid: requester.pid)
+    jobs.refuse(refusal, record: [], job: job.facts.name, uid: requester.uid, pid: requester.pid)
   }
 
   private static var tooLong: Refusal {

@@ -9,11 +9,13 @@ extension JobFileSystem {
     guard let node = Node(node) else { return reply.fail(ENOENT) }
     let writes = flags & O_ACCMODE != O_RDONLY
     switch node {
-    case .submit:
-      open(.submission(jobs.submission(name: nil, uid: requester.uid, gid: requester.gid, pid: requester.pid)), isStream: true, reply)
+    case .submit: open(.submission(submission(.jobs, requester)), isStream: true, reply)
+    case .check: open(.submission(submission(.check, requester)), isStream: true, reply)
     case .placeholder(let number):
       guard let name = placeholders.reopen(number) else { return reply.fail(ENOENT) }
-      open(.submission(jobs.submission(name: name, uid: requester.uid, gid: requester.gid, pid: requester.pid)), isStream: false, reply)
+      open(.submission(submission(.job(name), requester)), isStream: false, reply)
+    case .draft(let number): openDraft(number, flags: flags, by: requester, reply)
+    case .events: writes ? reply.fail(EACCES) : open(.events(EventReader(jobs.changes.events, for: requester)), isStream: true, reply)
     case .errors: open(.text, isStream: false, reply)
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return reply.fail(ENOENT) }
@@ -21,13 +23,19 @@ extension JobFileSystem {
       case .wait: open(.waiting(job, isResult: false), isStream: true, reply)
       case .result: open(.waiting(job, isResult: true), isStream: true, reply)
       case .ctl: open(.control(job, Line(openedBy: requester)), isStream: false, reply)
-      default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
+      case _ where writes: reply.fail(EACCES)
+      case .status: open(.status(job, StatusReader(job)), isStream: false, reply)
+      default: open(.text, isStream: false, reply)
       }
     case .client(let number, let file):
       guard let client = jobs.clients.client(number) else { return reply.fail(ENOENT) }
       open(client, file, writes: writes, by: requester, reply)
     default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
     }
+  }
+
+  private func submission(_ purpose: Submission.Purpose, _ requester: Requester) -> Submission {
+    jobs.submission(purpose, uid: requester.uid, gid: requester.gid, pid: requester.pid)
   }
 
   func open(_ kind: Handle.Kind, isStream: Bool, _ reply: consuming OpenReply) {
@@ -39,26 +47,22 @@ extension JobFileSystem {
   ) {
     guard Node(directory) == .jobs else { return reply.fail(EPERM) }
     do throws(Refusal) {
-      try checkName(name)
+      try JobName.check(name)
+      if JobName.isDraft(name) { return createDraft(name, by: requester, reply) }
+      try Self.checkNewName(name)
     } catch {
-      jobs.refuse(error, job: Words.printable(name.utf8), uid: requester.uid, pid: requester.pid)
+      jobs.refuse(error, record: [], job: Words.printable(name.utf8), uid: requester.uid, pid: requester.pid)
       return reply.fail(error.errno)
     }
     guard jobs.job(named: name) == nil else { return reply.fail(EEXIST) }
     let number = placeholders.open(name, by: requester, permissions: permissions & 0o777)
     guard let entry = entry(.placeholder(number), for: requester) else { return reply.fail(ENOENT) }
-    let submission = jobs.submission(name: name, uid: requester.uid, gid: requester.gid, pid: requester.pid)
-    reply.succeed(entry, OpenFile(handle: handles.add(Handle(.submission(submission))), isStream: false))
+    reply.succeed(entry, OpenFile(handle: handles.add(Handle(.submission(submission(.job(name), requester)))), isStream: false))
   }
 
-  private func checkName(_ name: String) throws(Refusal) {
-    try JobName.check(name)
+  static func checkNewName(_ name: String) throws(Refusal) {
     guard !JobName.isReserved(name) else {
       throw Refusal(errno: EINVAL, column: 0, text: "names of digits alone are given by submit")
-    }
-    guard !JobName.isDraft(name) else {
-      throw Refusal(
-        errno: EINVAL, column: 0, text: "a name that begins with a dot or ends in ~ is for drafts, which this version doesn't have")
     }
   }
 
@@ -67,19 +71,38 @@ extension JobFileSystem {
   ) {
     guard let open = handles[handle], let node = Node(node) else { return reply.fail(EBADF) }
     switch open.kind {
-    case .text, .value:
-      guard offset > 0 || render(node, for: requester, into: open) else {
-        if case .client = node { return reply.fail(ENODEV) }
-        return reply.fail(ENOENT)
+    case .text where node == .list && offset == 0 && isLong:
+      // A hundred thousand lines take a while, and others want to be served meanwhile.
+      let held = HeldReply(reply)
+      renderer.perform { [self] in
+        guard let reply = held.take() else { return }
+        readText(node, open, from: offset, size, by: requester, reply)
       }
-      reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
+    case .text, .value: readText(node, open, from: offset, size, by: requester, reply)
+    case .status(let job, let reader):
+      if offset == 0 { reader.reads(job) }
+      readText(node, open, from: offset, size, by: requester, reply)
+    case .events(let events): read(events, size, nonblocking, reply)
+    case .draft(let number, _, _):
+      guard let bytes = drafts.read(number, from: offset, size) else { return reply.fail(EBADF) }
+      reply.succeed(bytes)
     case .waiting(let job, let isResult): wait(job, isResult, open, size, nonblocking, reply)
     case .turn(let turn): wait(turn, open, size, nonblocking, reply)
-    case .submission(let submission): reply.succeed(submission.takeNames(size))
+    case .submission(let submission): reply.succeed(submission.takeAnswers(size))
     // Nothing is ever read there, but who copies a whole tree as root asks.
     case .control: reply.succeed([UInt8]())
     case .directory: reply.fail(EISDIR)
     }
+  }
+
+  private func readText(
+    _ node: Node, _ open: Handle, from offset: UInt64, _ size: Int, by requester: Requester, _ reply: consuming DataReply
+  ) {
+    guard offset > 0 || render(node, for: requester, into: open) else {
+      if case .client = node { return reply.fail(ENODEV) }
+      return reply.fail(ENOENT)
+    }
+    reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
   }
 
   /// Renders the text that this open file is read as from now on.
@@ -88,6 +111,8 @@ extension JobFileSystem {
       switch node {
       case .readme: RootText.readme
       case .version: RootText.version
+      case .stats: StatsText.stats(jobs)
+      case .metrics: StatsText.metrics(jobs)
       case .list: RootText.list(jobs, for: requester)
       case .errors: RootText.errors(jobs, for: requester.uid)
       case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
@@ -113,44 +138,46 @@ extension JobFileSystem {
       if case .placeholder(let number) = Node(node) { placeholders.release(number) }
     case .control(let job, let line): closeLast(job, line)
     case .value(let client, let parameter, let line): closeLast(client, parameter, line)
-    case .text, .waiting, .turn, .directory: break
+    case .events(let events): events.close()
+    case .draft(let number, _, _): drafts.release(number)
+    case .text, .status, .waiting, .turn, .directory: break
     }
   }
 
   // MARK: Directories
 
   public func openDirectory(_ node: NodeID, by requester: Requester, reply: consuming OpenReply) {
-    let entries: [(name: String, node: Node)]
+    let listing: Listing
     switch Node(node) {
-    case .root: entries = Self.rootEntries
+    case .root: listing = Listing(Self.rootEntries)
     case .jobs:
-      let names = placeholders.names
-      entries = jobs.jobs.map { ($0.facts.name, .job($0.facts.id, .directory)) } + names.map { ($0.name, .placeholder($0.number)) }
+      let others = placeholders.names.map { ($0.name, Node.placeholder($0.number)) } + drafts.names.map { ($0.name, .draft($0.number)) }
+      listing = Listing(jobs: jobs.jobs, others)
     case .job(let id, let file):
       guard let job = jobs.job(id), file.isDirectory else { return reply.fail(ENOENT) }
-      entries = self.entries(of: file, job)
-    case .clients: entries = jobs.clients.all.map { ($0.name, .client($0.number, .directory)) }
+      listing = Listing(entries(of: file, job))
+    case .clients: listing = Listing(jobs.clients.all.map { ($0.name, .client($0.number, .directory)) })
     case .client(let number, .directory):
       guard jobs.clients.client(number) != nil else { return reply.fail(ENOENT) }
-      entries = ClientFile.entries.map { ($0.name, .client(number, $0)) }
+      listing = Listing(ClientFile.entries.map { ($0.name, .client(number, $0)) })
     default: return reply.fail(ENOTDIR)
     }
-    open(.directory(entries), isStream: false, reply)
+    open(.directory(listing), isStream: false, reply)
   }
 
   public func releaseDirectory(_ node: NodeID, handle: UInt64) { _ = handles.remove(handle) }
 
   /// Entries are those of the open; who was removed since is left out, and what came since is seen by the next open.
   public func readDirectory(_ node: NodeID, handle: UInt64, offset: UInt64, by requester: Requester, reply: consuming DirectoryReply) {
-    guard case .directory(let entries)? = handles[handle]?.kind, let node = Node(node) else { return reply.fail(EBADF) }
+    guard case .directory(let listing)? = handles[handle]?.kind, let node = Node(node) else { return reply.fail(EBADF) }
     var reply = reply
     var index = offset
-    while index < UInt64(entries.count + 2) {
+    while index < UInt64(listing.count + 2) {
       let (name, child): (String, Node) =
         switch index {
         case 0: (".", node)
         case 1: ("..", node.parent)
-        default: (entries[Int(index) - 2].name, entries[Int(index) - 2].node)
+        default: listing[Int(index) - 2]
         }
       index += 1
       guard let entry = listed(name, child, for: requester, counts: reply.wantsAttributes && index > 2) else { continue }
@@ -166,11 +193,18 @@ extension JobFileSystem {
   private func listed(_ name: String, _ node: Node, for requester: Requester, counts: Bool) -> Entry? {
     switch node {
     // A lookup of its own makes a number that nobody else has; listing must not hand out the same one twice.
-    case .submit: return entry(counts ? freshSubmit() : node, for: requester)
+    case .submit: return entry(counts ? .submit(freshNumber()) : node, for: requester)
+    case .check: return entry(counts ? .check(freshNumber()) : node, for: requester)
     case .placeholder:
       guard counts else { return entry(node, for: requester) }
       return placeholders.lookup(name).flatMap { entry(.placeholder($0), for: requester) }
-    default: return entry(node, for: requester)
+    case .draft:
+      guard counts else { return entry(node, for: requester) }
+      return drafts.lookup(name).flatMap { entry(.draft($0), for: requester) }
+    default:
+      let entry = entry(node, for: requester)
+      if counts, entry != nil { knownJobs.lookedUp(node) }
+      return entry
     }
   }
 }

@@ -15,7 +15,7 @@ extension JobFileSystem {
       guard let reply = parked.take() else { return }
       switch event {
       case .final, .removed: answer(job, isResult, open, size, reply)
-      case .shutdown: reply.fail(ESHUTDOWN)
+      case .shutdown, .changed: reply.fail(ESHUTDOWN)
       }
     }
     if !waiter.waits(job.observe(tell)) { tell(.final) }
@@ -53,6 +53,30 @@ extension JobFileSystem {
     reply.succeed(open.take(size) { ClientText.waited(turn.client) })
   }
 
+  /// What has happened, or else the next thing that happens.
+  func read(_ events: EventReader, _ size: Int, _ nonblocking: Bool, _ reply: consuming DataReply) {
+    if let bytes = events.take(size) { return reply.succeed(bytes) }
+    if jobs.isStopping { return reply.fail(ESHUTDOWN) }
+    if nonblocking { return reply.fail(EAGAIN) }
+    let waiter = Waiter { events.stopWaiting($0) }
+    let parked = reply.park { waiter.leave() }
+    awaitEvent(events, size, parked, waiter)
+  }
+
+  private func awaitEvent(_ events: EventReader, _ size: Int, _ parked: Parked<DataReply>, _ waiter: Waiter) {
+    repeat {
+      if let bytes = events.take(size) {
+        // A signal was first: the next read is to find it.
+        guard let reply = parked.take() else { return events.putBack(bytes) }
+        return reply.succeed(bytes)
+      }
+      if jobs.isStopping, let reply = parked.take() { return reply.fail(ESHUTDOWN) }
+      // What happens next may be nothing that this reader may see.
+    } while !waiter.waits(events.wait { [self] in awaitEvent(events, size, parked, waiter) })
+    // The stop may have told those who waited a moment before this one joined them.
+    if jobs.isStopping, let reply = parked.take() { reply.fail(ESHUTDOWN) }
+  }
+
   public func poll(_ node: NodeID, handle: UInt64, waker: PollWaker?, by requester: Requester, reply: consuming PollReply) {
     guard let open = handles[handle] else { return reply.fail(EBADF) }
     // Told of the end, or it has ended: between the two there is no gap.
@@ -61,6 +85,14 @@ extension JobFileSystem {
       if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
       if let waker { open.setPoller(job.observe { _ in waker.wake() }) { job.stopObserving($0) } }
       reply.succeed(events: job.isFinal || jobs.isStopping ? UInt32(POLLIN) : 0)
+    case .status(let job, let reader):
+      if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
+      // Before the look at what has changed: a change in between wakes once too often, and is not lost.
+      if let waker { open.setPoller(job.follow { _ in waker.wake() }) { job.stopObserving($0) } }
+      reply.succeed(events: UInt32(POLLIN | (reader.hasNews(of: job) ? POLLPRI | POLLERR : 0)))
+    case .events(let events):
+      if let waker { open.setPoller(events.wait { waker.wake() }) { events.stopWaiting($0) } }
+      reply.succeed(events: events.hasNews || jobs.isStopping ? UInt32(POLLIN) : 0)
     case .turn(let turn):
       if turn.client.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
       if let waker { open.setPoller(turn.observe { waker.wake() }) { turn.stopObserving($0) } }

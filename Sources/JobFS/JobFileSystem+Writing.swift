@@ -11,25 +11,36 @@ extension JobFileSystem {
     guard let open = handles[handle] else { return reply.fail(EBADF) }
     switch open.kind {
     case .submission(let submission):
-      let name = submission.name
       let write = Submission.Write()
-      let pending = PendingReply(reply.park { submission.abandon(write) }) { [placeholders] reply, result in
-        switch result {
-        case .success(let count):
-          // From the answer on the name is the job's directory.
-          if let name, submission.hasJob { placeholders.unlist(name) }
-          reply.succeed(count: count)
-        case .failure(let refusal): reply.fail(refusal.errno)
-        }
+      switch submission.take(bytes, as: write, uid: requester.uid, gid: requester.gid) {
+      case .answered(let result): answer(submission, result, reply)
+      case .undecided(let batch):
+        let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, $1, $0) }
+        submission.decide(batch, reply: pending)
       }
-      submission.write(bytes, as: write, uid: requester.uid, gid: requester.gid, reply: pending)
     case .control(let job, let line): control(job, line, bytes, by: requester, reply)
     case .value(let client, let parameter, let line): set(client, parameter, line, bytes, by: requester, reply)
+    case .draft(let number, let uid, let gid):
+      writeDraft(number, openedBy: (uid, gid), bytes, at: offset, by: requester, reply)
     case .text where Node(node) == .errors:
       jobs.refusals.clear(requester.uid)
       reply.succeed(count: bytes.count)
-    case .text, .waiting, .turn, .directory: reply.fail(EBADF)
+    case .text, .status, .events, .waiting, .turn, .directory: reply.fail(EBADF)
     }
+  }
+
+  private func answer(_ submission: Submission, _ result: Result<Int, Refusal>, _ reply: consuming CountReply) {
+    switch result {
+    case .success(let count):
+      listAsJob(submission)
+      reply.succeed(count: count)
+    case .failure(let refusal): reply.fail(refusal.errno)
+    }
+  }
+
+  /// From the answer on the name is the job's directory.
+  private func listAsJob(_ submission: Submission) {
+    if let name = submission.name, submission.hasJob { placeholders.unlist(name) }
   }
 
   public func flush(_ node: NodeID, handle: UInt64, by requester: Requester, reply: consuming StatusReply) {
@@ -52,17 +63,23 @@ extension JobFileSystem {
     case .value(let client, let parameter, let line): return finish(client, parameter, line, by: requester, reply)
     default: return reply.succeed()
     }
-    let name = submission.name
     let write = Submission.Write()
-    let pending = PendingReply(reply.park { submission.abandon(write) }) { [placeholders] reply, result in
-      switch result {
-      case .success:
-        if let name, submission.hasJob { placeholders.unlist(name) }
-        reply.succeed()
-      case .failure(let refusal): reply.fail(refusal.errno)
-      }
+    switch submission.finish(as: write) {
+    case nil: reply.succeed()
+    case .answered(let result)?: answer(submission, result, reply)
+    case .undecided(let batch)?:
+      let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, $1, $0) }
+      submission.decide(batch, reply: pending)
     }
-    submission.synchronize(as: write, reply: pending)
+  }
+
+  private func answer(_ submission: Submission, _ result: Result<Int, Refusal>, _ reply: consuming StatusReply) {
+    switch result {
+    case .success:
+      listAsJob(submission)
+      reply.succeed()
+    case .failure(let refusal): reply.fail(refusal.errno)
+    }
   }
 
   // MARK: Removing and what is not done here
@@ -70,8 +87,9 @@ extension JobFileSystem {
   public func removeDirectory(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming StatusReply) {
     switch Node(directory) {
     case .jobs:
-      guard let job = job(named: name) else { return reply.fail(placeholders.contains(name) ? ENOTDIR : ENOENT) }
+      guard let job = job(named: name) else { return reply.fail(placeholders.contains(name) || drafts[name] != nil ? ENOTDIR : ENOENT) }
       do throws(Refusal) {
+        try expiry.checkRemoval(of: job, by: requester)
         try jobs.remove(job)
         hidden.withLock { $0[job.facts.id] = nil }
         reply.succeed()
@@ -86,7 +104,7 @@ extension JobFileSystem {
 
   public func unlink(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming StatusReply) {
     switch Node(directory) {
-    case .jobs: Self.isPlain(name) && placeholders.unlist(name) ? reply.succeed() : reply.fail(ENOENT)
+    case .jobs: Self.isPlain(name) && (placeholders.unlist(name) || drafts.unlist(name)) ? reply.succeed() : reply.fail(ENOENT)
     case .job(let id, let file): hide(name, in: file, id, isDirectory: false, reply)
     default: reply.fail(EPERM)
     }
@@ -107,12 +125,5 @@ extension JobFileSystem {
   {
     guard Node(directory) == .clients else { return reply.fail(EPERM) }
     makeClient(name, permissions: permissions, by: requester, reply)
-  }
-
-  public func rename(
-    _ name: String, in directory: NodeID, to newName: String, in newDirectory: NodeID, flags: UInt32, by requester: Requester,
-    reply: consuming StatusReply
-  ) {
-    reply.fail(EPERM)
   }
 }

@@ -1,6 +1,7 @@
 public import CopyJobs
 public import FuseKit
 internal import Glibc
+public import KCopy
 internal import Locking
 internal import Synchronization
 
@@ -10,21 +11,48 @@ internal import Synchronization
 public final class JobFileSystem: FileSystem {
   let jobs: JobService
   let placeholders = Placeholders()
+  let drafts = Drafts()
   let handles = Handles()
+  let knownJobs = KnownJobs()
+  let expiry: Expiry
+  /// Renders what is long, off the threads that serve.
+  let renderer: Turns
   /// Names that were removed one by one from final jobs, as `rm -r` does before the directory itself.
   let hidden = Locked<[UInt64: Set<JobFile>]>([:])
-  private let submits = Atomic<UInt64>(1)
+  private let numbers = Atomic<UInt64>(1)
   private let owner: (uid: UInt32, gid: UInt32) = (geteuid(), getegid())
   private let startedAt = JobFileSystem.now()
 
   /// What never changes may be remembered by the kernel; what does is asked for each time.
   private static let long = 60.0
 
-  public init(serving jobs: JobService) { self.jobs = jobs }
+  /// - Parameter keep: seconds after which final jobs are removed; `nil`: they stay.
+  /// - Throws: `DeviceError` at the limit of threads.
+  public init(serving jobs: JobService, keep: UInt64? = nil) throws(DeviceError) {
+    self.jobs = jobs
+    renderer = try Turns("kcopy-render")
+    expiry = try Expiry(keep: keep, jobs)
+  }
+
+  /// Tells the kernel, through the mount itself, what has changed without it: inotify sees what comes by system calls.
+  public func attach(_ mount: OwnMount) {
+    expiry.attach(mount)
+    jobs.changes.listen { [knownJobs, expiry] job in
+      if job.isFinal { expiry.note(job) }
+      knownJobs.touch(job, by: mount)
+    }
+  }
 
   static func now() -> UInt64 {
     var now = timespec()
     unsafe clock_gettime(CLOCK_REALTIME, &now)
+    return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+  }
+
+  /// Nanoseconds of the clock that nobody sets.
+  static func monotonic() -> UInt64 {
+    var now = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &now)
     return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
   }
 
@@ -34,6 +62,7 @@ public final class JobFileSystem: FileSystem {
     guard let parent = Node(directory), let node = find(name, in: parent), let entry = entry(node, for: requester) else {
       return reply.fail(ENOENT)
     }
+    knownJobs.lookedUp(node)
     reply.succeed(entry)
   }
 
@@ -41,12 +70,13 @@ public final class JobFileSystem: FileSystem {
   private func find(_ name: String, in parent: Node) -> Node? {
     switch parent {
     case .root:
-      if name == "submit" { return freshSubmit() }
+      if name == "submit" { return .submit(freshNumber()) }
+      if name == "check" { return .check(freshNumber()) }
       return Self.rootEntries.first { $0.name == name }?.node
     case .jobs:
       guard Self.isPlain(name) else { return nil }
       if let job = job(named: name) { return .job(job.facts.id, .directory) }
-      return placeholders.lookup(name).map { .placeholder($0) }
+      return placeholders.lookup(name).map { .placeholder($0) } ?? drafts.lookup(name).map { .draft($0) }
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return nil }
       return entries(of: file, job).first { $0.name == name }?.node
@@ -63,13 +93,16 @@ public final class JobFileSystem: FileSystem {
 
   func job(named name: String) -> Job? { Self.isPlain(name) ? jobs.job(named: name) : nil }
 
-  /// `submit` under a number that nobody else has.
-  func freshSubmit() -> Node { .submit(submits.add(1, ordering: .relaxed).newValue) }
+  /// A number for `submit` or `check` that nobody else has.
+  func freshNumber() -> UInt64 { numbers.add(1, ordering: .relaxed).newValue }
 
   static let rootEntries: [(name: String, node: Node)] = [
-    ("README", .readme), ("version", .version), ("list", .list), ("submit", .submit(0)), ("errors", .errors), ("clients", .clients),
-    ("jobs", .jobs),
+    ("README", .readme), ("version", .version), ("stats", .stats), ("metrics", .metrics), ("list", .list), ("submit", .submit(0)),
+    ("check", .check(0)), ("events", .events), ("errors", .errors), ("clients", .clients), ("jobs", .jobs),
   ]
+
+  /// Whether `list` takes a while.
+  var isLong: Bool { jobs.count > 1000 }
 
   /// What a directory of a job holds, without what was removed from it.
   func entries(of file: JobFile, _ job: Job) -> [(name: String, node: Node)] {
@@ -77,7 +110,7 @@ public final class JobFileSystem: FileSystem {
     let all: [(file: JobFile, name: String)] =
       switch file {
       case .directory: JobFile.entries
-      case .destinations: job.facts.destinations.indices.map { (.destination($0), "\($0)") }
+      case .destinations: job.plan.destinations.indices.map { (.destination($0), "\($0)") }
       case .destination(let index): [(.destinationStatus(index), "status"), (.destinationMap(index), "map")]
       default: []
       }
@@ -85,13 +118,25 @@ public final class JobFileSystem: FileSystem {
   }
 
   public func forget(_ node: NodeID, lookups: UInt64) {
-    if case .placeholder(let number) = Node(node) { placeholders.forget(number, lookups: lookups) }
+    switch Node(node) {
+    case .placeholder(let number)?: placeholders.forget(number, lookups: lookups)
+    case .draft(let number)?: drafts.forget(number, lookups: lookups)
+    case .job(let id, .directory)?: knownJobs.forget(id, lookups: lookups)
+    default: break
+    }
   }
 
   // MARK: Attributes
 
   public func attributes(of node: NodeID, by requester: Requester, reply: consuming AttributesReply) {
     guard let node = Node(node) else { return reply.fail(ENOENT) }
+    if node == .list, isLong {
+      let held = HeldReply(reply)
+      return renderer.perform { [self] in
+        guard let reply = held.take() else { return }
+        reply.succeed(rootFile(node, 0o444, RootText.list(jobs, for: requester).count), timeout: 0)
+      }
+    }
     // Before the attributes: what is final now was not when they were looked at, otherwise.
     let timeouts = timeouts(node)
     guard let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
@@ -107,21 +152,20 @@ public final class JobFileSystem: FileSystem {
   /// A placeholder's name becomes another node, and `submit` is another at each lookup: the kernel must ask each time.
   private func timeouts(_ node: Node) -> (name: Double, attributes: Double) {
     switch node {
-    case .submit, .placeholder: (0, 0)
+    case .submit, .check, .placeholder, .draft: (0, 0)
     case .root, .readme, .version: (Self.long, Self.long)
     // A client goes by rmdir alone, which the kernel sees.
-    case .list, .errors, .jobs, .clients, .client: (Self.long, 0)
+    case .stats, .metrics, .list, .events, .errors, .jobs, .clients, .client: (Self.long, 0)
+    // Of a final job's directory only chmod changes anything, and that goes by way of the kernel; of others the time of the
+    // last change. `ls -l` of a hundred thousand asks for each of them a while after it has read the directory.
+    case .job(let id, .directory): (Self.long, jobs.job(id)?.isFinal == true ? 10 : 1)
     // A chmod of the directory changes what its files show, and only the directory's own is told to the kernel.
     case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? 1 : 0)
     }
   }
 
   func attributes(_ node: Node, for requester: Requester) -> Attributes? {
-    func file(_ permissions: UInt32, _ size: Int, blockSize: UInt32 = 4096) -> Attributes {
-      Attributes(
-        inode: node.number, kind: .file, permissions: permissions, links: 1, uid: owner.uid, gid: owner.gid, size: UInt64(size),
-        modified: startedAt, blockSize: blockSize)
-    }
+    func file(_ permissions: UInt32, _ size: Int) -> Attributes { rootFile(node, permissions, size) }
     func directory(_ permissions: UInt32, _ links: Int) -> Attributes {
       Attributes(
         inode: node.number, kind: .directory, permissions: permissions, links: UInt32(links), uid: owner.uid, gid: owner.gid, size: 0,
@@ -132,12 +176,23 @@ public final class JobFileSystem: FileSystem {
     case .jobs: return directory(0o1777, 2 + jobs.count)
     case .readme: return file(0o444, RootText.readme.count)
     case .version: return file(0o444, RootText.version.count)
-    case .list: return file(0o444, RootText.list(jobs, for: requester).count)
+    case .stats: return file(0o444, StatsText.stats(jobs).count)
+    case .metrics: return file(0o444, StatsText.metrics(jobs).count)
+    // Who wants to know how long it is asks for it by itself, and that may take its time.
+    case .list: return file(0o444, isLong ? 0 : RootText.list(jobs, for: requester).count)
+    case .events: return file(0o444, 0)
     case .errors: return file(0o666, RootText.errors(jobs, for: requester.uid).count)
-    case .submit:
-      var attributes = file(0o666, 0, blockSize: 1 << 16)
-      attributes.inode = Node.submitInode
+    case .submit, .check:
+      var attributes = file(0o666, 0)
+      attributes.blockSize = 1 << 16
+      attributes.inode = if case .check = node { Node.checkInode } else { Node.submitInode }
       return attributes
+    case .draft(let number):
+      return drafts[number].map { draft in
+        Attributes(
+          inode: node.number, kind: .file, permissions: 0o600, links: draft.isListed ? 1 : 0, uid: draft.uid, gid: draft.gid,
+          size: UInt64(draft.bytes.count), modified: draft.modified)
+      }
     case .placeholder(let number):
       guard let facts = placeholders.facts(number) else { return nil }
       var attributes = file(facts.permissions, 0)
@@ -154,6 +209,12 @@ public final class JobFileSystem: FileSystem {
     }
   }
 
+  private func rootFile(_ node: Node, _ permissions: UInt32, _ size: Int) -> Attributes {
+    Attributes(
+      inode: node.number, kind: .file, permissions: permissions, links: 1, uid: owner.uid, gid: owner.gid, size: UInt64(size),
+      modified: startedAt)
+  }
+
   private func attributes(_ job: Job, _ file: JobFile, _ inode: UInt64) -> Attributes {
     let readers = job.permissions & 0o444
     let permissions: UInt32 =
@@ -166,7 +227,7 @@ public final class JobFileSystem: FileSystem {
     let links =
       switch file {
       case .directory: 3
-      case .destinations: 2 + job.facts.destinations.count
+      case .destinations: 2 + job.plan.destinations.count
       case .destination: 2
       default: 1
       }
@@ -196,14 +257,20 @@ public final class JobFileSystem: FileSystem {
     guard let node = Node(node), let attributes = attributes(node, for: requester) else { return reply.fail(ENOENT) }
     if let uid = change.uid, uid != attributes.uid { return reply.fail(EPERM) }
     if let gid = change.gid, gid != attributes.gid { return reply.fail(EPERM) }
+    if let size = change.size, case .draft(let number) = node {
+      let error = drafts.truncate(number, to: size, Self.now())
+      if error != 0 { return reply.fail(error) }
+    }
     if let permissions = change.permissions {
       switch node {
+      // Whatever it is set to: it is nobody else's business.
+      case .draft: break
       case .placeholder(let number): placeholders.setPermissions(number, permissions)
       case .job(let id, .directory): jobs.job(id)?.setPermissions(permissions)
       default: return reply.fail(EPERM)
       }
     }
-    // A size comes with O_TRUNC of those who write, and times with cp -p: there is nothing to cut, and times are ours.
+    // A size comes with O_TRUNC of those who write, times with cp -p and from `knownJobs`: times are ours.
     self.attributes(of: node.number, by: requester, reply: reply)
   }
 

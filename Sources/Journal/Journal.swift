@@ -34,6 +34,9 @@ public final class Journal: Sendable {
 
   deinit { database?.close() }
 
+  /// Whether there is no state directory.
+  public var keepsNothing: Bool { database == nil }
+
   /// A number that no job of this state directory ever had.
   ///
   /// - Throws: `JournalError` when it can't be taken down that the number is gone.

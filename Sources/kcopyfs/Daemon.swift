@@ -28,13 +28,20 @@ struct Daemon {
   func run(ready: () -> Void) throws(Failure) {
     try prepareProcess()
     let jobs = try makeJobs()
+    let files: JobFileSystem
+    do throws(DeviceError) {
+      files = try JobFileSystem(serving: jobs, keep: options.keep)
+    } catch {
+      throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
+    }
     let session: Session
     do throws(FuseError) {
       let own = options.allowsOthers ? ["allow_other"] : []
       session = try Session(
-        serving: JobFileSystem(serving: jobs), at: mountPoint, source: "kcopyfs", type: "kcopyfs",
+        serving: files, at: mountPoint, source: "kcopyfs", type: "kcopyfs",
         options: own + ["nosuid", "nodev", "noexec"])
       try session.start()
+      files.attach(try OwnMount(at: mountPoint))
     } catch {
       throw Failure("\(mountPoint): \(error.text)")
     }
@@ -102,6 +109,7 @@ struct Daemon {
       var shape = JobService.Configuration()
       shape.pages = options.pages
       shape.mostJobs = options.mostJobs
+      shape.mostJobsPerUid = options.mostJobsPerUid
       return try JobService(journal: journal, shape)
     } catch let error as JournalError {
       throw Failure(error.text)

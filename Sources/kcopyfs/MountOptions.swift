@@ -18,6 +18,9 @@ struct MountOptions: Equatable {
   var pages = 4096
   var allowsOthers = false
   var mostJobs = 1_000_000
+  var mostJobsPerUid = 100_000
+  /// Seconds that final jobs stay; `nil`: for ever.
+  var keep: UInt64?
 
   /// What mount(8) and fstab(5) add, and what is always so: nothing to do, nothing to complain of.
   private static let ignored: Set<String> = [
@@ -35,9 +38,12 @@ struct MountOptions: Equatable {
       case ("state", let path?) where path.hasPrefix("/"): state = .directory(path)
       case ("pages", let number?): pages = try Self.number(number, in: 256...(1 << 28), option)
       case ("max_jobs", let number?): mostJobs = try Self.number(number, in: 1...(1 << 40), option)
+      case ("max_jobs_per_uid", let number?): mostJobsPerUid = try Self.number(number, in: 1...(1 << 40), option)
+      case ("keep", let number?): keep = UInt64(try Self.number(number, in: 0...(1 << 32), option))
       default:
         throw OptionError(
-          description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, allow_other")
+          description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, max_jobs_per_uid=N, "
+            + "keep=SECONDS, allow_other")
       }
     }
   }

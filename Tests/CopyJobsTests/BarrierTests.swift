@@ -26,12 +26,12 @@ struct BarrierTests {
       let job = try counter.finished("a")
       let snapshot = job.snapshot
       #expect(snapshot.state == .done && job.resultErrno == 0 && job.facts.operation == "none")
-      #expect(job.facts.bytesTotal == 0 && job.facts.destinations.isEmpty && job.facts.spec == "op=none context=x")
+      #expect(job.plan.bytesTotal == 0 && job.plan.destinations.isEmpty && job.plan.spec == "op=none context=x")
       #expect(snapshot.startedAt > 0 && snapshot.startedAt <= snapshot.finishedAt)
       try eventually("its client has no job") { counter.jobs.clients["default"]?.jobs == 0 }
       // Its spec makes it again.
-      _ = try counter.submission("b").write(job.facts.spec + "\n").count()
-      #expect(try counter.finished("b").facts.spec == job.facts.spec)
+      _ = try counter.submission("b").write(job.plan.spec + "\n").count()
+      #expect(try counter.finished("b").plan.spec == job.plan.spec)
     }
   }
 
@@ -61,7 +61,7 @@ struct BarrierTests {
       _ = try counter.jobs.clients.make("other", uid: geteuid(), gid: getegid())
       let job = try Self.submit(counter, "a", " client=other")
       #expect(try counter.finished("a").snapshot.state == .done)
-      #expect(job.facts.client == "other" && job.facts.spec == "op=none client=other")
+      #expect(job.facts.client == "other" && job.plan.spec == "op=none client=other")
       client.leave(ticket)
     }
   }

@@ -21,7 +21,7 @@ struct ClaimsTests {
   /// Any file will do: what counts is set in each claim.
   private static let template = Result {
     let device = try Device(path: "/proc/self/exe", access: .reading)
-    let endpoint = Endpoint(path: "", device: device, root: RootObject(of: device), identity: "", isShared: false, created: nil)
+    let endpoint = Endpoint(path: "", device: device, root: RootObject(of: device), identity: "", birth: 0, isShared: false, created: nil)
     defer { device.closeNow() }
     return Claims.Claim(endpoint, Region(device, start: 0, count: 1), isWrite: false)
   }
@@ -41,7 +41,8 @@ struct ClaimsTests {
       let file = try bench.file("file", Pattern.bytes(100, seed: 1))
       let device = try Device(path: file, access: .reading)
       defer { device.closeNow() }
-      let endpoint = Endpoint(path: file, device: device, root: RootObject(of: device), identity: "", isShared: false, created: nil)
+      let endpoint = Endpoint(
+        path: file, device: device, root: RootObject(of: device), identity: "", birth: 0, isShared: false, created: nil)
       let claim = Claims.Claim(endpoint, Region(device, start: 10, count: 20), isWrite: true)
       #expect(claim.start == 10 && claim.end == 30 && claim.isWrite && claim.path == file)
       return claim.root == device.key

@@ -4,11 +4,10 @@ import Testing
 
 @Suite("The table of jobs")
 struct JobTableTests {
-  static func job(_ id: UInt64, _ name: String) -> Job {
+  static func job(_ id: UInt64, _ name: String, uid: UInt32 = 0, _ changes: JobChanges = JobChanges()) -> Job {
     let facts = Job.Facts(
-      id: id, name: name, uid: 0, gid: 0, spec: "", operation: "copy", client: "default", context: "", bytesTotal: 1, destinations: [],
-      queuedAt: 0)
-    return Job(facts, permissions: 0o755)
+      id: id, name: name, uid: uid, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
+    return Job(facts, Job.Plan(spec: "", bytesTotal: 1), permissions: 0o755, changes)
   }
 
   @Test("A job is found by its name and its number until it is removed, and its name is nobody else's")

@@ -60,7 +60,7 @@ struct JobTests {
     #expect(told.withLock { $0 } == ["first shutdown", "third final"])
     // A final job calls nobody: who comes now sees it by itself.
     #expect(observe("fourth") == nil)
-    job.tell(.removed)
+    #expect(throws: Never.self) { try job.remove() }
     #expect(told.withLock { $0.count } == 2 && job.isRemoved)
   }
 

@@ -96,7 +96,7 @@ struct Counter {
   }
 
   func submission(_ name: String? = nil) -> Submission {
-    jobs.submission(name: name, uid: geteuid(), gid: getegid(), pid: getpid())
+    jobs.submission(name.map { .job($0) } ?? .jobs, uid: geteuid(), gid: getegid(), pid: getpid())
   }
 
   func path(_ name: String) -> String { "\(bench.disk)/\(name)" }
@@ -114,17 +114,28 @@ struct Counter {
 extension Submission {
   /// Writes as the one who opened.
   func write(_ text: String, _ answer: Answer = Answer()) -> Answer {
-    write(Array(text.utf8), as: answer.write, uid: geteuid(), gid: getegid(), reply: answer)
+    write(Array(text.utf8), uid: geteuid(), gid: getegid(), answer)
     return answer
+  }
+
+  func write(_ bytes: [UInt8], uid: UInt32, gid: UInt32, _ answer: Answer) {
+    pass(take(bytes, as: answer.write, uid: uid, gid: gid), to: answer)
   }
 
   func synchronize(_ answer: Answer = Answer()) -> Answer {
-    synchronize(as: answer.write, reply: answer)
+    pass(finish(as: answer.write) ?? .answered(.success(0)), to: answer)
     return answer
   }
 
+  private func pass(_ taken: Taken, to answer: Answer) {
+    switch taken {
+    case .answered(let result): if answer.claim() { answer.answer(result) }
+    case .undecided(let batch): decide(batch, reply: answer)
+    }
+  }
+
   /// All the names that are pending.
-  var names: String { String(decoding: takeNames(1 << 20), as: UTF8.self) }
+  var names: String { String(decoding: takeAnswers(1 << 20), as: UTF8.self) }
 }
 
 func withCounter(mostJobs: Int = 1000, _ body: (Counter) throws -> Void) throws {

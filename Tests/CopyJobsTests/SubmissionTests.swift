@@ -28,7 +28,7 @@ struct SubmissionTests {
       #expect(try submission.write(text).count() == text.utf8.count)
       var names: [UInt8] = []
       while true {
-        let byte = submission.takeNames(1)
+        let byte = submission.takeAnswers(1)
         if byte.isEmpty { break }
         #expect(byte.count == 1)
         names += byte
@@ -170,7 +170,7 @@ struct SubmissionTests {
       #expect(try second.write(counter.record("b")).count() > 0)
       answer.open()
       #expect(try answer.refusal().errno == EBUSY)
-      #expect(try counter.finished("mine").facts.destinations.map(\.path) == [counter.path("b")])
+      #expect(try counter.finished("mine").plan.destinations.map(\.path) == [counter.path("b")])
       try eventually("what create made is gone") { !Files.exists(counter.path("a")) }
     }
   }
@@ -183,7 +183,7 @@ struct SubmissionTests {
       #expect(try submission.write(String(record.dropLast(10))).count() == record.utf8.count - 10)
       for (uid, gid) in [(geteuid() + 1, getegid()), (geteuid(), getegid() + 1)] {
         let answer = Answer()
-        submission.write(Array("garbage\n".utf8), as: answer.write, uid: uid, gid: gid, reply: answer)
+        submission.write(Array("garbage\n".utf8), uid: uid, gid: gid, answer)
         #expect(try answer.refusal().errno == EPERM)
       }
       #expect(try submission.write(String(record.suffix(10))).count() == 10)
@@ -195,9 +195,9 @@ struct SubmissionTests {
   func caller() throws {
     try withCounter { (counter) throws in
       for (uid, pid) in [(UInt32(1), getpid()), (geteuid(), 0)] {
-        let submission = counter.jobs.submission(name: nil, uid: uid, gid: getegid(), pid: pid)
+        let submission = counter.jobs.submission(.jobs, uid: uid, gid: getegid(), pid: pid)
         let answer = Answer()
-        submission.write(Array(counter.record("a").utf8), as: answer.write, uid: uid, gid: getegid(), reply: answer)
+        submission.write(Array(counter.record("a").utf8), uid: uid, gid: getegid(), answer)
         #expect(try answer.refusal().errno == EPERM)
         #expect(!Files.exists(counter.path("a")) && counter.jobs.refusals.entries(for: uid).last?.uid == uid)
       }

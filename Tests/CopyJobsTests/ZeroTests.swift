@@ -15,16 +15,16 @@ struct ZeroTests {
       let record = "op=zero to=\(first)@1K+2000B to=\(second)@0+2000B errors=stop order=sequential retries=3 rate=1G priority=2"
       _ = try counter.submission("a").write(record + "\n").count()
       let job = try counter.finished("a")
-      #expect(job.snapshot.state == .done && job.facts.operation == "zero" && job.facts.bytesTotal == 2000)
-      #expect(job.facts.destinations.map(\.mapStart) == [1024, 0])
+      #expect(job.snapshot.state == .done && job.facts.operation == "zero" && job.plan.bytesTotal == 2000)
+      #expect(job.plan.destinations.map(\.mapStart) == [1024, 0])
       let zeroes = [UInt8](repeating: 0, count: 2000)
       #expect(try Pattern.difference(Files.read(first), from: Pattern.patched(before, at: 1024, with: zeroes)) == nil)
       #expect(try Pattern.difference(Files.read(second), from: Pattern.patched(before, at: 0, with: zeroes)) == nil)
       #expect(
-        job.facts.spec == "to=\(first)@1024B+2000B to=\(second)@0+2000B op=zero errors=stop order=sequential retries=3 "
+        job.plan.spec == "to=\(first)@1024B+2000B to=\(second)@0+2000B op=zero errors=stop order=sequential retries=3 "
           + "rate=1073741824B priority=2")
-      _ = try counter.submission("b").write(job.facts.spec + "\n").count()
-      #expect(try counter.finished("b").facts.spec == job.facts.spec)
+      _ = try counter.submission("b").write(job.plan.spec + "\n").count()
+      #expect(try counter.finished("b").plan.spec == job.plan.spec)
     }
   }
 
@@ -59,7 +59,7 @@ struct ZeroTests {
     try withCounter { (counter) throws in
       _ = try counter.submission("a").write("from=\(counter.source)@1K+2K to=\(counter.path("b"))@3K create=yes\n").count()
       let job = try counter.finished("a")
-      #expect(job.facts.destinations.map(\.mapStart) == [1024])
+      #expect(job.plan.destinations.map(\.mapStart) == [1024])
     }
   }
 
@@ -114,7 +114,7 @@ struct ZeroTests {
       other.leave(ticket)
       _ = try counter.submission("a").write(String(counter.record("a").dropLast()) + " client=other\n").count()
       let job = try counter.finished("a")
-      #expect(job.snapshot.state == .done && job.facts.client == "other" && job.facts.spec.contains(" client=other"))
+      #expect(job.snapshot.state == .done && job.facts.client == "other" && job.plan.spec.contains(" client=other"))
       #expect(other.jobs == 0)
       try counter.jobs.clients.remove("other")
     }

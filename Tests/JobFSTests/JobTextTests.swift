@@ -13,9 +13,10 @@ struct JobTextTests {
   private static func job() -> Job {
     let destinations = ["/dev/it's", "/dev/\"b\\", "/plain"].map { Job.Destination(path: $0, identity: "8:1") }
     let facts = Job.Facts(
-      id: 12, name: "nightly", uid: 1000, gid: 100, spec: "from=/a@0+1B to=/b@0+1B", operation: "copy", client: "default",
-      context: "for \u{fc}ber 'all' \"of\" it\\", bytesTotal: 1 << 40, destinations: destinations, queuedAt: 1_700_000_000_000_000_000)
-    return Job(facts, permissions: 0o755)
+      id: 12, name: "nightly", uid: 1000, gid: 100, operation: "copy", client: "default",
+      context: "for \u{fc}ber 'all' \"of\" it\\", queuedAt: 1_700_000_000_000_000_000)
+    let plan = Job.Plan(spec: "from=/a@0+1B to=/b@0+1B", bytesTotal: 1 << 40, destinations: destinations)
+    return Job(facts, plan, permissions: 0o755, JobChanges())
   }
 
   private static let error = TransferError(errno: ENOTRECOVERABLE, step: .flush, destination: 2, offset: .max, length: .max)

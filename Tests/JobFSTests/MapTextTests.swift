@@ -66,9 +66,9 @@ struct MapTextTests {
   func job() {
     let path = "/dev/b\u{fc}\u{7}"
     let facts = Job.Facts(
-      id: 12, name: "nightly", uid: 0, gid: 0, spec: "", operation: "copy", client: "default", context: "", bytesTotal: 1 << 20,
-      destinations: [Job.Destination(path: "/a", identity: ""), Job.Destination(path: path, identity: "", mapStart: 1 << 20)], queuedAt: 0)
-    let job = Job(facts, permissions: 0o755)
+      id: 12, name: "nightly", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
+    let destinations = [Job.Destination(path: "/a", identity: ""), Job.Destination(path: path, identity: "", mapStart: 1 << 20)]
+    let job = Job(facts, Job.Plan(spec: "", bytesTotal: 1 << 20, destinations: destinations), permissions: 0o755, JobChanges())
     let progress = CopyProgress(destinations: [DestinationProgress(), DestinationProgress()])
     job.end(KCopy.Notification(wasCancelled: true, progress: progress, maps: [Self.mixed, Self.mixed]))
     let text = String(decoding: MapText.text(job, 1), as: UTF8.self)

@@ -8,7 +8,7 @@ struct NodeTests {
     [.directory, .spec, .status, .statusJSON, .state, .progress, .readError, .writeErrors, .wait, .result, .ctl, .destinations]
     + (0..<64).flatMap { [.destination($0), .destinationStatus($0), .destinationMap($0)] }
 
-  static let roots: [Node] = [.root, .readme, .version, .list, .errors, .jobs, .clients]
+  static let roots: [Node] = [.root, .readme, .version, .list, .errors, .jobs, .clients, .stats, .metrics, .events]
 
   /// Numbers of jobs, small ones and those of a mount that was never taken away.
   static let ids: [UInt64] = [1, 2, 4095, 4096, 1 << 32, (1 << 49) - 1]
@@ -17,7 +17,7 @@ struct NodeTests {
   func roundTrip() {
     var seen: [UInt64: Node] = [:]
     let numbered: [Node] = Self.ids.flatMap { id in Self.files.map { Node.job(id, $0) } }
-    let counted: [Node] = [1, 2, 1 << 32, (1 << 62) - 1].flatMap { [Node.submit($0), .placeholder($0)] }
+    let counted: [Node] = [1, 2, 1 << 32, (1 << 60) - 1].flatMap { [Node.submit($0), .check($0), .placeholder($0), .draft($0)] }
     let clients: [Node] = [1, 2, 1 << 32, (1 << 53) - 1].flatMap { number in ClientFile.allCases.map { Node.client(number, $0) } }
     for node in Self.roots + numbered + counted + clients {
       #expect(Node(node.number) == node)
@@ -35,7 +35,7 @@ struct NodeTests {
   @Test("A number that no node has leads nowhere")
   func unknown() {
     for number: UInt64 in [
-      0, 8, 15, 16, 4095, 4096 + 12, 4096 + 0xff, 4096 + 0x100 + 3, 4096 + 0x100 + 256, 4096 + 4095, 1 << 61 | 256 + 10, 1 << 61 | 255,
+      0, 11, 15, 16, 4095, 4096 + 12, 4096 + 0xff, 4096 + 0x100 + 3, 4096 + 0x100 + 256, 4096 + 4095, 1 << 61 | 256 + 10, 1 << 61 | 255,
     ] {
       #expect(Node(number) == nil, "\(number)")
     }
@@ -44,7 +44,7 @@ struct NodeTests {
   @Test("Every node leads up to the root by way of directories")
   func parents() {
     let clients = ClientFile.allCases.map { Node.client(7, $0) }
-    for node in Self.roots + Self.files.map({ Node.job(7, $0) }) + clients + [.submit(1), .placeholder(1)] {
+    for node in Self.roots + Self.files.map({ Node.job(7, $0) }) + clients + [.submit(1), .check(1), .placeholder(1), .draft(1)] {
       var (above, steps) = (node.parent, 1)
       while above != .root, steps < 10 {
         if case .job(_, let file) = above { #expect(file.isDirectory) }

@@ -126,7 +126,7 @@ struct EngineTests {
       let request = CopyRequest(
         source: Region(source), destinations: destinations.map { Region($0, start: start, count: UInt64(size)) }, options: CopyOptions()
       ) { notification in notifications.withLock { $0[index].append(notification) } }
-      let copy = Copy(destinations: 2, bytes: UInt64(size), mailbox: mailbox)
+      let copy = Copy(request, mailbox: mailbox)
       journal.copies.withLock { $0.append(copy) }
       #expect(mailbox.post(.start(copy, request)))
     }

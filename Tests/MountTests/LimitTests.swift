@@ -164,7 +164,9 @@ struct BackgroundTests {
     }
   }
 
-  @Test("A wrong option is refused in words", arguments: ["stat=none", "pages=12", "pages=many", "state=relative", "max_jobs=0", "keep=5"])
+  @Test(
+    "A wrong option is refused in words",
+    arguments: ["stat=none", "pages=12", "pages=many", "state=relative", "max_jobs=0", "keep=", "max_jobs_per_uid=0"])
   func options(option: String) throws {
     try withWorkbench { bench in
       let outcome = try Daemon.command([bench.disk, "-f", "-o", option]).run()

@@ -32,8 +32,7 @@ struct kcs_file_facts {
   uint64_t rdevice;     /* st_rdev */
   uint32_t dio_memory;  /* alignment of the buffer, bytes */
   uint32_t dio_offset;  /* alignment of offset and length, bytes */
-  int64_t changed_seconds;
-  uint32_t changed_nanoseconds;
+  uint64_t born;        /* nanoseconds since the epoch; 0 where the file system does not tell */
 };
 int kcs_file_facts(int fd, struct kcs_file_facts *out);
 /* f_type of fstatfs(2), as the magic numbers of linux/magic.h. */
@@ -71,6 +70,10 @@ int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_Z
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
 int kcs_unlinkat(int dirfd, const char *name);
+int kcs_remove_directory_at(int dirfd, const char *path);
+int kcs_touch_at(int dirfd, const char *path);                    /* mtime to now, atime as it is */
+/* faccessat(2) by the effective ids: whether files can be made in a directory. */
+int kcs_may_write_directory(int fd);
 
 /* Memory for transfers: anonymous, aligned to 2 MiB, huge pages asked for. NULL when there is none. */
 void *kcs_map_pages(uint64_t bytes);
@@ -94,6 +97,8 @@ int kcs_thread_start(uint64_t *handle, void (*body)(void *), void *context);
 int kcs_thread_join(uint64_t handle);
 int kcs_thread_detach(uint64_t handle);
 int kcs_thread_signal(uint64_t handle, int signal);
+/* unshare(CLONE_FILES), and then nothing is open in this thread. */
+int kcs_unshare_descriptors(void);
 
 /* Processes and signals */
 int kcs_block_signals(const int *signals, int count);    /* for this thread and those it starts */
@@ -101,6 +106,19 @@ int kcs_wait_signal(const int *signals, int count);      /* the signal, or -errn
 int kcs_ignore_signal(int signal);
 int kcs_wake_up_signal(void);                            /* SIGUSR1 with an empty handler, no SA_RESTART */
 int kcs_fork(void);
+
+/* What /proc says of a thread. -ESRCH when it can't be seen, -ENODATA when a line is missing. */
+struct kcs_process_status {
+  uint32_t process;        /* of which it is a thread */
+  uint32_t uid[4], gid[4]; /* real, effective, saved, file system's */
+  uint32_t umask;
+  uint32_t groups;         /* how many there are */
+  uint64_t capabilities;   /* effective */
+};
+/* `groups` gets as many as there is room for. */
+int kcs_process_status(int thread, struct kcs_process_status *out, uint32_t *groups, uint32_t capacity);
+/* The number of a namespace ("mnt", "user"); 0 when it can't be seen. */
+uint64_t kcs_process_namespace(int thread, const char *kind);
 
 /* Mounts */
 int kcs_detach_mount(const char *path);                  /* umount2(MNT_DETACH | UMOUNT_NOFOLLOW) */

@@ -18,6 +18,8 @@ public final class ClientTable: Sendable {
     /// Clients that were removed and still have their memory.
     var leaving = 0
     var lastNumber: UInt64 = 1
+    /// What those have read and written that were removed.
+    var former: (read: UInt64, written: UInt64) = (0, 0)
     var changedAt: UInt64
   }
 
@@ -40,6 +42,16 @@ public final class ClientTable: Sendable {
 
   /// `default` first, the others in the order in which they came.
   public var all: [CopyClient] { state.withLock { Array($0.byNumber.values) }.sorted { $0.number < $1.number } }
+
+  /// Bytes read and written for all clients since the daemon began.
+  public var bytes: (read: UInt64, written: UInt64) {
+    state.withLock { state in
+      state.byNumber.values.reduce(state.former) { sum, client in
+        let bytes = client.bytes
+        return (sum.read + bytes.read, sum.written + bytes.written)
+      }
+    }
+  }
 
   public var count: Int { state.withLock { $0.byName.count } }
 
@@ -104,6 +116,8 @@ public final class ClientTable: Sendable {
       try client.retire()
       state.byName[name] = nil
       state.byNumber[client.number] = nil
+      let bytes = client.bytes
+      state.former = (state.former.read + bytes.read, state.former.written + bytes.written)
       state.leaving += 1
       state.changedAt = now
       return client

@@ -114,6 +114,9 @@ public final class CopyClient: Sendable {
     return "\(error.call): \(ErrnoName.of(error.errno))"
   }
 
+  /// Bytes read from sources, and written to destinations, for this client.
+  var bytes: (read: UInt64, written: UInt64) { (engine.bytesRead, engine.bytesWritten) }
+
   // MARK: Jobs
 
   /// Unfinished jobs now.

@@ -38,6 +38,13 @@ final class Barrier: Work {
     if hasEnded { client.stopObserving(observer) }
   }
 
+  /// The end of a barrier whose turn has come.
+  static var reached: KCopy.Notification {
+    var progress = CopyProgress(destinations: [])
+    progress.startedAt = kcs_realtime()
+    return KCopy.Notification(wasCancelled: false, progress: progress)
+  }
+
   var progress: CopyProgress { CopyProgress(destinations: []) }
   func map(of destination: Int) -> RangeMap { RangeMap(count: 0) }
   func setRate(_ rate: UInt64?) {}
@@ -69,10 +76,6 @@ final class Barrier: Work {
       return true
     }
     guard ends else { return }
-    turns.perform { [self] in
-      var progress = progress
-      progress.startedAt = kcs_realtime()
-      end(KCopy.Notification(wasCancelled: false, progress: progress))
-    }
+    turns.perform { [self] in end(Self.reached) }
   }
 }

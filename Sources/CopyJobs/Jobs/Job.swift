@@ -1,117 +1,88 @@
-internal import CSystemShims
+internal import Admission
 internal import Glibc
 public import KCopy
 internal import Locking
 
 /// One copy job: what was asked, who asked, and how far it is.
 public final class Job: Sendable {
-  /// What a job is made of, and never changes.
+  /// What is known of a job when it is accepted, and never changes.
   public struct Facts: Sendable {
     public var id: UInt64
     public var name: String
     public var uid: UInt32
     public var gid: UInt32
-    /// The record, normalised, one line without its newline.
-    public var spec: String
     public var operation: String
     public var client: String
     public var context: String
-    /// The length of the region, in bytes.
-    public var bytesTotal: UInt64
-    public var destinations: [Destination]
     /// Nanoseconds since the epoch.
     public var queuedAt: UInt64
+  }
+
+  /// What it comes to on its devices: known when they have been looked at.
+  public struct Plan: Sendable {
+    /// The record, normalised, one line without its newline.
+    public var spec: String
+    /// The length of the region, in bytes; 0 while it isn't known.
+    public var bytesTotal: UInt64 = 0
+    /// What was read; `nil` where nothing is, or it isn't known yet.
+    var source: Identified?
+    public var destinations: [Destination] = []
+    /// Whether sizes and identities are those of the devices.
+    var isResolved = true
+  }
+
+  /// A device or file, told from others that stand under the same path later.
+  struct Identified: Sendable, Equatable {
+    var identity: String
+    /// A disk's sequence number, or when a file was made.
+    var birth: UInt64
   }
 
   public struct Destination: Sendable {
     public var path: String
     public var identity: String
+    /// See `Identified`.
+    var birth: UInt64 = 0
     /// The first byte of its map: where the region begins on the source, or on the destination of a job that has no source.
     public var mapStart: UInt64 = 0
   }
 
-  /// Why somebody who waits for a job is told something.
+  /// Why somebody who follows a job is told something.
   public enum Event: Sendable {
-    case final, removed, shutdown
+    case changed, final, removed, shutdown
   }
 
   public let facts: Facts
+  let life: Locked<JobLife>
+  let changes: JobChanges
+  /// As whom its paths are opened.
+  let caller: Caller?
 
-  private struct Life {
-    var permissions: UInt32
-    var work: (any Work)?
-    /// What `ctl` asked for before there was work to ask.
-    var early: [JobCommand] = []
-    /// `ctl` asked for a pause, and not for its end since.
-    var isPauseRequested = false
-    /// Resumes that the work has not taken yet: the pause for an error that it still shows is over.
-    var resumes = 0
-    var isCancelRequested = false
-    /// The last snapshot of the work, once there is one.
-    var last: CopyProgress?
-    /// The last maps, of a job that is final and not done.
-    var maps: [RangeMap] = []
-    var state: JobState?
-    var finishedAt: UInt64 = 0
-    var isRemoved = false
-    var observers: [UInt64: @Sendable (Event) -> Void] = [:]
-    var nextObserver: UInt64 = 0
-
-    /// Why it is paused, if what its work says of itself is this.
-    func pause(_ progress: CopyProgress) -> PauseReason? {
-      if state != nil || isCancelRequested { return nil }
-      if case .error? = progress.pause, resumes == 0 { return progress.pause }
-      return isPauseRequested ? .user : nil
-    }
-
-    func current(_ progress: CopyProgress) -> JobState {
-      if let state { return state }
-      if pause(progress) != nil { return .paused }
-      return progress.startedAt == 0 ? .queued : .running
-    }
-  }
-
-  private let life: Locked<Life>
-
-  init(_ facts: Facts, permissions: UInt32) {
+  init(_ facts: Facts, _ plan: Plan, caller: Caller? = nil, permissions: UInt32, _ changes: JobChanges) {
     self.facts = facts
-    life = Locked(Life(permissions: permissions))
+    self.caller = caller
+    self.changes = changes
+    life = Locked(JobLife(plan, permissions: permissions))
   }
 
   // MARK: Reading
 
-  public var snapshot: JobSnapshot {
-    let life = life.withLock { $0 }
-    let progress = progress(life)
-    let (state, pause) = (life.current(progress), life.pause(progress))
-    let started = progress.startedAt
-    let end = life.finishedAt != 0 ? life.finishedAt : kcs_realtime()
-    let elapsed = started == 0 || end <= started ? 0 : end - started
-    let rate = elapsed == 0 ? 0 : UInt64(min(Double(progress.bytesDone) * 1e9 / Double(elapsed), 1e18))
-    let remaining = facts.bytesTotal - min(progress.bytesDone, facts.bytesTotal)
-    let phase: CopyProgress.Phase =
-      state.isFinal || pause != nil ? .none : life.isCancelRequested ? .cancelling : progress.phase
-    return JobSnapshot(
-      state: state, progress: progress, pause: pause, phase: phase, startedAt: started, finishedAt: life.finishedAt, rate: rate,
-      eta: state == .running && rate > 0 ? remaining / rate : nil)
-  }
+  public var snapshot: JobSnapshot { life.withLock { $0 }.snapshot() }
 
-  private func progress(_ life: Life) -> CopyProgress {
-    life.last ?? life.work?.progress ?? CopyProgress(destinations: facts.destinations.map { _ in DestinationProgress() })
-  }
+  public var plan: Plan { life.withLock { $0.plan } }
 
   /// What has become of each byte on one destination, counted from 0; kept after the end.
-  public func map(of destination: Int) -> RangeMap {
-    let life = life.withLock { $0 }
-    if let work = life.work { return work.map(of: destination) }
-    if life.maps.indices.contains(destination) { return life.maps[destination] }
-    // A job that is done has all of it, one that never began nothing.
-    guard life.state == .done, let last = life.last else { return RangeMap(count: facts.bytesTotal) }
-    let isDurable = last.destinations[destination].bytesDurable == facts.bytesTotal
-    return RangeMap(count: facts.bytesTotal, status: isDurable ? .durable : .written)
-  }
+  public func map(of destination: Int) -> RangeMap { life.withLock { $0 }.map(of: destination) }
 
   public var isFinal: Bool { life.withLock { $0.state != nil } }
+
+  public var isRemoved: Bool { life.withLock { $0.isRemoved } }
+
+  /// How often its state has changed: who has seen this number has seen all that there is.
+  public var changeCount: UInt64 { life.withLock { $0.changeCount } }
+
+  /// When it became final, in nanoseconds since the epoch; 0 while it isn't.
+  public var finishedAt: UInt64 { life.withLock { $0.finishedAt } }
 
   /// The mode bits of the job's directory.
   public var permissions: UInt32 { life.withLock { $0.permissions } }
@@ -121,28 +92,37 @@ public final class Job: Sendable {
     life.withLock { $0.permissions = permissions & 0o777 | (permissions & 0o444) >> 2 }
   }
 
+  /// Whether somebody may read the files of the job, by its mode bits.
+  public func isReadable(uid: UInt32, gid: UInt32) -> Bool {
+    if uid == 0 { return true }
+    let shift: UInt32 = uid == facts.uid ? 6 : gid == facts.gid ? 3 : 0
+    return permissions >> shift & 0o4 != 0
+  }
+
   /// The errno that `result` fails with; 0 for success.
   public var resultErrno: Int32 {
     let snapshot = snapshot
     return switch snapshot.state {
     case .done: 0
     case .cancelled: ECANCELED
-    default: snapshot.progress.firstError?.errno ?? EIO
+    default: snapshot.error?.errno ?? EIO
     }
   }
 
-  // MARK: Waiting
+  // MARK: Following
 
   /// Calls `body` once: when the job is final, is removed, or the daemon stops.
   ///
   /// - Returns: what to give to `stopObserving`; `nil` when the job is final already, and then nothing is called.
   public func observe(_ body: @escaping @Sendable (Event) -> Void) -> UInt64? {
-    life.withLock { life in
-      guard life.state == nil else { return nil }
-      life.nextObserver += 1
-      life.observers[life.nextObserver] = body
-      return life.nextObserver
-    }
+    life.withLock { life in life.state == nil ? life.add(JobLife.Observer(isLasting: false, body: body)) : nil }
+  }
+
+  /// Calls `body` at each change of state, until the job is removed, or the daemon stops.
+  ///
+  /// - Returns: what to give to `stopObserving`.
+  public func follow(_ body: @escaping @Sendable (Event) -> Void) -> UInt64 {
+    life.withLock { $0.add(JobLife.Observer(isLasting: true, body: body)) }
   }
 
   public func stopObserving(_ observer: UInt64) {
@@ -150,89 +130,55 @@ public final class Job: Sendable {
   }
 
   func tell(_ event: Event) {
-    let observers = life.withLock { life in
-      if event == .removed { life.isRemoved = true }
-      defer { life.observers = [:] }
-      return life.observers
-    }
-    for observer in observers.values { observer(event) }
+    for observer in life.withLock({ $0.observers(for: event) }) { observer.body(event) }
   }
 
-  public var isRemoved: Bool { life.withLock { $0.isRemoved } }
+  /// It has left the table.
+  ///
+  /// - Throws: EBUSY while it isn't final, ENOENT when somebody else was first: then nothing has changed.
+  func remove(evenUnfinished: Bool = false) throws(Refusal) {
+    let shown = try life.withLock { (life) throws(Refusal) in
+      guard !life.isRemoved else { throw Refusal(errno: ENOENT, column: 0, text: "the job was removed") }
+      guard evenUnfinished || life.state != nil else { throw Refusal(errno: EBUSY, column: 0, text: "the job is not final") }
+      life.isRemoved = true
+      return life.shown
+    }
+    changes.removed(in: shown)
+    tell(.removed)
+  }
 
   // MARK: Changing
 
-  /// Hands over what the job does; what `ctl` asked for meanwhile is passed on.
-  func began(_ work: any Work) {
-    life.withLock { life in
-      guard life.state == nil else { return }
-      life.work = work
-      for command in life.early { pass(command, to: work, &life) }
-      life.early = []
-    }
+  /// It is in the table: from here on others can see it.
+  func appeared() {
+    life.withLock { _ in changes.added(self) }
+    changes.tell(of: self)
   }
 
-  /// Asks the job to end; it is final once nothing of it is in flight.
-  ///
-  /// - Throws: EALREADY when it is final.
-  public func cancel() throws(Refusal) { try obey(.cancel) }
+  /// Its work says that something is different.
+  func lookAgain() { change { _ in } }
 
-  /// Does what a line of `ctl` says.
-  ///
-  /// - Throws: what `JobState.objection` has for the job's state.
-  public func obey(_ command: JobCommand) throws(Refusal) {
-    try life.withLock { (life) throws(Refusal) in
-      let state = life.current(progress(life))
-      if let errno = state.objection(to: command) {
-        throw Refusal(errno: errno, column: 0, text: Self.text(of: errno, command, state))
-      }
-      switch command {
-      case .cancel: life.isCancelRequested = true
-      case .pause: life.isPauseRequested = true
-      case .resume: life.isPauseRequested = false
-      case .retry, .rate, .priority: break
-      }
-      if let work = life.work { pass(command, to: work, &life) } else { life.early.append(command) }
+  /// Changes something, and tells everybody who follows if that changed its state.
+  func change<R, E: Error>(_ body: (inout JobLife) throws(E) -> R) throws(E) -> R {
+    let (result, hasChanged) = try life.withLock { (life) throws(E) in
+      let result = try body(&life)
+      return (result, note(&life))
     }
+    if hasChanged {
+      tell(.changed)
+      changes.tell(of: self)
+    }
+    return result
   }
 
-  private static func text(of errno: Int32, _ command: JobCommand, _ state: JobState) -> String {
-    switch errno {
-    case EALREADY: "the job is final"
-    case EOPNOTSUPP: "retry is not done by this version; the job's spec, written to submit, makes it anew"
-    default: "\(command.name) is not for a job that is \(state.rawValue)"
-    }
-  }
-
-  private func pass(_ command: JobCommand, to work: any Work, _ life: inout Life) {
-    switch command {
-    case .cancel: work.cancel()
-    case .pause: work.pause()
-    case .resume:
-      life.resumes += 1
-      work.resume { self.life.withLock { $0.resumes -= 1 } }
-    case .rate(let rate): work.setRate(rate)
-    case .priority(let priority): work.setPriority(priority)
-    case .retry: break
-    }
-  }
-
-  /// Takes down the end; from here on everybody sees a final state.
-  ///
-  /// - Parameter isVisible: called when that is so, and nobody who waits has been told yet.
-  func end(_ notification: KCopy.Notification, _ isVisible: () -> Void = {}) {
-    life.withLock { life in
-      precondition(life.state == nil, "a job ends once")
-      let state: JobState =
-        if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
-      life.last = notification.progress
-      life.maps = state == .done ? [] : notification.maps
-      life.work = nil
-      life.early = []
-      life.state = state
-      life.finishedAt = kcs_realtime()
-    }
-    isVisible()
-    tell(.final)
+  /// Takes down a change of state, in the order in which they come.
+  func note(_ life: inout JobLife) -> Bool {
+    let progress = life.progress
+    let state = life.current(progress)
+    guard state != life.shown else { return false }
+    changes.changed(self, from: life.shown, to: state, progress)
+    life.shown = state
+    life.changeCount += 1
+    return true
   }
 }

@@ -4,7 +4,7 @@ internal import Glibc
 public enum JobState: String, Sendable, CaseIterable {
   case queued, running, paused, done, failed, cancelled
 
-  /// The states that may follow; a final one has none within an attempt.
+  /// The states that may follow within an attempt; `retry` begins the next, and that is queued.
   public var next: Set<JobState> {
     switch self {
     case .queued: [.running, .paused, .done, .failed, .cancelled]
@@ -22,8 +22,7 @@ public enum JobState: String, Sendable, CaseIterable {
   public func objection(to command: JobCommand) -> Int32? {
     switch (self, command) {
     case (.done, .cancel), (.failed, .cancel), (.cancelled, .cancel): EALREADY
-    // Only the journal knows what a job needs that was closed.
-    case (.failed, .retry), (.cancelled, .retry): EOPNOTSUPP
+    case (.failed, .retry), (.cancelled, .retry): nil
     case (_, .retry), (.done, _), (.failed, _), (.cancelled, _): EINVAL
     case (.queued, _), (.running, _), (.paused, _): nil
     }

@@ -1,10 +1,28 @@
 internal import Locking
 
-/// The jobs by name and by number.
+/// The jobs by name and by number, in the order of their numbers.
 final class JobTable: Sendable {
   private struct State {
     var byName: [String: Job] = [:]
-    var byID: [UInt64: Job] = [:]
+    /// Ascending by number; `nil` where a job was removed, until there are more of those than of the others.
+    var ordered: [Slot] = []
+    var ofUid: [UInt32: Int] = [:]
+
+    /// The place of a number, or where it would stand.
+    func index(of id: UInt64) -> Int {
+      // The last ones are asked for most.
+      var (low, high) = (0, ordered.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if ordered[middle].id < id { low = middle + 1 } else { high = middle }
+      }
+      return low
+    }
+  }
+
+  private struct Slot {
+    var id: UInt64
+    var job: Job?
   }
 
   private let state = Locked(State())
@@ -12,36 +30,61 @@ final class JobTable: Sendable {
   /// What became of a job that was to be added.
   enum Insertion {
     case done, nameIsTaken, full
+    /// Its uid has as many as it may.
+    case fullForUid
   }
 
   /// Adds a job under a free name.
   ///
-  /// - Parameter most: the jobs that there may be, this one included.
-  func insert(_ job: Job, most: Int = .max) -> Insertion {
+  /// - Parameters:
+  ///   - most: the jobs that there may be, this one included.
+  ///   - mostOfUid: those that there may be of its uid.
+  func insert(_ job: Job, most: Int = .max, mostOfUid: Int = .max) -> Insertion {
     state.withLock { state in
-      guard state.byName[job.facts.name] == nil else { return .nameIsTaken }
-      guard state.byID.count < most else { return .full }
-      state.byName[job.facts.name] = job
-      state.byID[job.facts.id] = job
+      let (id, name, uid) = (job.facts.id, job.facts.name, job.facts.uid)
+      guard state.byName[name] == nil else { return .nameIsTaken }
+      guard state.byName.count < most else { return .full }
+      guard state.ofUid[uid, default: 0] < mostOfUid else { return .fullForUid }
+      state.byName[name] = job
+      state.ofUid[uid, default: 0] += 1
+      if state.ordered.last.map({ $0.id < id }) != false {
+        state.ordered.append(Slot(id: id, job: job))
+      } else {
+        // Numbers are given before the paths are opened, and those take their time.
+        state.ordered.insert(Slot(id: id, job: job), at: state.index(of: id))
+      }
       return .done
     }
   }
 
   func remove(_ job: Job) {
     state.withLock { state in
-      state.byName[job.facts.name] = nil
-      state.byID[job.facts.id] = nil
+      let (id, name, uid) = (job.facts.id, job.facts.name, job.facts.uid)
+      guard state.byName[name] === job else { return }
+      state.byName[name] = nil
+      let left = state.ofUid[uid, default: 1] - 1
+      state.ofUid[uid] = left == 0 ? nil : left
+      let index = state.index(of: id)
+      state.ordered[index].job = nil
+      if state.ordered.count > 2 * state.byName.count + 64 { state.ordered.removeAll { $0.job == nil } }
     }
   }
 
   subscript(name: String) -> Job? { state.withLock { $0.byName[name] } }
 
-  subscript(id: UInt64) -> Job? { state.withLock { $0.byID[id] } }
+  subscript(id: UInt64) -> Job? {
+    state.withLock { state in
+      let index = state.index(of: id)
+      guard index < state.ordered.count, state.ordered[index].id == id else { return nil }
+      return state.ordered[index].job
+    }
+  }
 
-  var count: Int { state.withLock { $0.byID.count } }
+  var count: Int { state.withLock { $0.byName.count } }
+
+  /// Jobs of a uid.
+  func count(of uid: UInt32) -> Int { state.withLock { $0.ofUid[uid, default: 0] } }
 
   /// All jobs in the order in which they came.
-  var all: [Job] {
-    state.withLock { Array($0.byID.values) }.sorted { $0.facts.id < $1.facts.id }
-  }
+  var all: [Job] { state.withLock { $0.ordered }.compactMap(\.job) }
 }

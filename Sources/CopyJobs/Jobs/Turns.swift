@@ -1,20 +1,20 @@
-internal import KCopy
+public import KCopy
 internal import Locking
 
-/// A thread that ends barriers one after the other.
+/// A thread for what must not be done where it is found, one piece after the other.
 ///
 /// A barrier's end is the turn of the next: ended where they are found, ten thousand in a row would be as many calls deep,
 /// and on the thread of the engine.
-final class Turns: Sendable {
+public final class Turns: Sendable {
   private let due = Locked<[@Sendable () -> Void]>([])
   private let work = Semaphore()
 
   /// - Throws: `DeviceError` at the limit of threads.
-  init() throws(DeviceError) {
-    try SystemThread("kcopy-turns") { [self] in run() }.detach()
+  public init(_ name: String) throws(DeviceError) {
+    try SystemThread(name) { [self] in run() }.detach()
   }
 
-  func perform(_ body: @escaping @Sendable () -> Void) {
+  public func perform(_ body: @escaping @Sendable () -> Void) {
     due.withLock { $0.append(body) }
     work.signal()
   }

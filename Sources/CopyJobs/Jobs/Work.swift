@@ -19,15 +19,21 @@ protocol Work: AnyObject, Sendable {
 final class CopyWork: Work {
   private let copy: Copy
   private let engine: Client
+  private let again: Reattempt?
 
-  init(_ copy: Copy, of engine: Client) {
+  init(_ copy: Copy, of engine: Client, _ again: Reattempt?) {
     self.copy = copy
     self.engine = engine
+    self.again = again
   }
 
-  var progress: CopyProgress { copy.progress }
+  var progress: CopyProgress { again?.whole(copy.progress) ?? copy.progress }
 
-  func map(of destination: Int) -> RangeMap { copy.map(of: destination) }
+  func map(of destination: Int) -> RangeMap {
+    guard let again else { return copy.map(of: destination) }
+    return again.indices.firstIndex(of: destination).map(copy.map) ?? again.maps[destination]
+  }
+
   func cancel() { copy.cancel() }
   func pause() { copy.pause() }
   func setRate(_ rate: UInt64?) { copy.setRate(rate) }

@@ -30,13 +30,40 @@ public enum Words {
 
   /// Appends a word of a record, after a blank unless it is the first on its line.
   public static func appendWord(_ key: String, _ value: String, to text: inout [UInt8]) {
-    appendKey(key, to: &text)
+    separate(&text)
+    append(key, value, to: &text)
+  }
+
+  /// Appends a word without looking at what is before it.
+  public static func append(_ key: String, _ value: String, to text: inout [UInt8]) {
+    text += key.utf8
+    text.append(Byte.equals)
     append(quoted: value, to: &text)
+  }
+
+  /// Appends a word whose value is a number without looking at what is before it.
+  public static func append(_ key: String, _ value: UInt64, to text: inout [UInt8]) {
+    text += key.utf8
+    text.append(Byte.equals)
+    append(decimal: value, to: &text)
+  }
+
+  /// Appends a number in decimal digits.
+  public static func append(decimal value: UInt64, to text: inout [UInt8]) {
+    let start = text.count
+    var rest = value
+    repeat {
+      text.append(Byte.zero + UInt8(truncatingIfNeeded: rest % 10))
+      rest /= 10
+    } while rest > 0
+    text[start...].reverse()
   }
 
   /// Appends a word of a record whose value is a number.
   public static func appendWord(_ key: String, _ value: some BinaryInteger, to text: inout [UInt8]) {
-    appendKey(key, to: &text)
+    separate(&text)
+    text += key.utf8
+    text.append(Byte.equals)
     text += String(value).utf8
   }
 
@@ -94,10 +121,8 @@ public enum Words {
     return String(text) + "..."
   }
 
-  private static func appendKey(_ key: String, to text: inout [UInt8]) {
+  private static func separate(_ text: inout [UInt8]) {
     if let last = text.last, last != Byte.newline { text.append(Byte.space) }
-    text += key.utf8
-    text.append(Byte.equals)
   }
 
   private static func isBare(_ byte: UInt8) -> Bool {

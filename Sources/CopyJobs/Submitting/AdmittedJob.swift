@@ -15,7 +15,6 @@ struct AdmittedJob: Sendable {
   let record: JobRecord
   let name: String
   let number: UInt64
-  let caller: Caller
   let client: CopyClient
   /// `nil` unless `op=copy`.
   let source: Endpoint?
@@ -23,12 +22,24 @@ struct AdmittedJob: Sendable {
   let regions: Regions
   let claims: [Claims.Claim]
   let claimOwner: UInt64
+  /// The descriptors that it may hold.
+  let descriptors: Int
 
   /// The length of each region, in bytes; 0 where nothing is copied.
   var bytesTotal: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }
 
   /// All that is open, in the order in which it was opened.
   var endpoints: [Endpoint] { (source.map { [$0] } ?? []) + destinations }
+
+  /// What a job of it shows of its devices.
+  var plan: Job.Plan {
+    Job.Plan(
+      spec: spec, bytesTotal: bytesTotal, source: source.map(Job.Identified.init),
+      destinations: zip(destinations, regions.destinations).map { endpoint, region in
+        Job.Destination(
+          path: endpoint.path, identity: endpoint.identity, birth: endpoint.birth, mapStart: (regions.source ?? region).start)
+      })
+  }
 
   var spec: String {
     func text(_ written: RegionText?, _ region: Region?) -> RegionText? {
@@ -40,4 +51,8 @@ struct AdmittedJob: Sendable {
     return record.normalised(
       from: text(record.from, regions.source), to: zip(record.to, regions.destinations).compactMap { text($0, $1) })
   }
+}
+
+extension Job.Identified {
+  init(_ endpoint: Endpoint) { self.init(identity: endpoint.identity, birth: endpoint.birth) }
 }

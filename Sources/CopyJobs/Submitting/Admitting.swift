@@ -4,7 +4,7 @@ internal import KCopy
 
 /// From a record to a job that can start: everything that may be refused, in one place and with one way back.
 ///
-/// Runs on an admission thread, for opens may hang.
+/// What opens paths runs on an admission thread, for opens may hang.
 struct Admitting {
   let admission: Admission
   let table: JobTable
@@ -15,24 +15,58 @@ struct Admitting {
   /// Whether somebody still waits for the answer: nothing more is opened for a caller who was interrupted.
   let isAwaited: () -> Bool
 
-  /// Parses, opens, checks and claims.
+  /// A record that may become a job, as far as that can be said without looking at a device.
+  struct Candidate {
+    let record: JobRecord
+    let name: String
+    let number: UInt64
+    let client: CopyClient
+  }
+
+  /// Checks what needs no device, and gives the job its number and name.
   ///
   /// - Parameter name: the name of the file in `jobs/`; `nil` for `submit`, where a record can bring one.
-  /// - Throws: why not; then nothing is left of it.
-  func admit(_ bytes: [UInt8], name: String?, caller: Caller?) throws(Refusal) -> AdmittedJob {
-    let record = try JobRecord.parse(bytes, allowingName: name == nil)
-    guard let caller else { throw Refusal(errno: EPERM, column: 0, text: "the process that opened the file cannot be seen") }
-    if let objection = caller.objection { throw Refusal(errno: EPERM, column: 0, text: objection) }
-    try record.checkServed()
-    let client = try client(of: record, for: caller)
+  func candidate(_ record: JobRecord, name: String?, caller: Caller?) throws(Refusal) -> Candidate {
+    let client = try check(record, caller: caller)
     let number = try nextNumber()
     let name = name ?? record.name ?? String(number)
     guard table[name] == nil else { throw Self.nameIsTaken(name, record) }
-    try descriptors.take(DescriptorBudget.need(of: record))
+    return Candidate(record: record, name: name, number: number, client: client)
+  }
+
+  /// The client that the record may use.
+  func check(_ record: JobRecord, caller: Caller?) throws(Refusal) -> CopyClient {
+    guard let caller else { throw Refusal(errno: EPERM, column: 0, text: "the process that opened the file cannot be seen") }
+    if let objection = caller.objection { throw Refusal(errno: EPERM, column: 0, text: objection) }
+    try record.checkServed()
     do throws(Refusal) {
-      return try open(record, name: name, number: number, caller: caller, client: client)
+      return try clients.use(record.client, by: caller.uid)
     } catch {
-      descriptors.giveBack(DescriptorBudget.need(of: record))
+      throw Refusal(errno: error.errno, column: record.column(of: "client"), text: error.text)
+    }
+  }
+
+  /// Opens, checks and claims.
+  ///
+  /// - Throws: why not; then nothing is left of it.
+  func admit(_ candidate: Candidate, caller: Caller) throws(Refusal) -> AdmittedJob {
+    let record = candidate.record
+    let need = DescriptorBudget.need(of: record)
+    try descriptors.take(need)
+    do throws(Refusal) {
+      return try opening { (opened) throws(Refusal) in
+        let source = try openSource(record, caller, &opened)
+        var destinations: [Endpoint] = []
+        for text in record.to {
+          destinations.append(
+            try open(text, &opened) { () throws(Objection) in
+              try admission.openDestination(text.path, creates: record.create, for: caller)
+            })
+        }
+        return try claim(candidate, source: source, destinations: destinations, descriptors: need)
+      }
+    } catch {
+      descriptors.giveBack(need)
       throw error
     }
   }
@@ -47,48 +81,54 @@ struct Admitting {
   func undo(_ job: AdmittedJob) {
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.endpoints.reversed() { admission.undo(endpoint) }
-    descriptors.giveBack(DescriptorBudget.need(of: job.record))
+    descriptors.giveBack(job.descriptors)
   }
 
-  private func client(of record: JobRecord, for caller: Caller) throws(Refusal) -> CopyClient {
-    do throws(Refusal) {
-      return try clients.use(record.client, by: caller.uid)
-    } catch {
-      throw Refusal(errno: error.errno, column: record.column(of: "client"), text: error.text)
-    }
-  }
+  // MARK: Steps
 
-  private func open(
-    _ record: JobRecord, name: String, number: UInt64, caller: Caller, client: CopyClient
-  ) throws(Refusal) -> AdmittedJob {
+  /// Runs the body; when it fails, what it has opened by then is undone.
+  func opening<R>(_ body: (inout [Endpoint]) throws(Refusal) -> R) throws(Refusal) -> R {
     var opened: [Endpoint] = []
     do throws(Refusal) {
-      var source: Endpoint?
-      if let from = record.from {
-        try checkWord(from)
-        let endpoint = try refusing(from) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
-        opened.append(endpoint)
-        source = endpoint
-      }
-      for text in record.to {
-        guard isAwaited() else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
-        try checkWord(text)
-        opened.append(
-          try refusing(text) { () throws(Objection) in
-            try admission.openDestination(text.path, creates: record.create, for: caller)
-          })
-      }
-      let destinations = Array(opened.suffix(record.to.count))
-      let resolution = try Resolution(record, source: source, destinations: destinations)
-      let wanted = resolution.claims(source: source, destinations: destinations)
-      let owner = try claims.take(wanted, job: name, columns: (record.from.map { [$0.column] } ?? []) + record.to.map(\.column))
-      return AdmittedJob(
-        record: record, name: name, number: number, caller: caller, client: client, source: source, destinations: destinations,
-        regions: resolution.regions, claims: wanted, claimOwner: owner)
+      return try body(&opened)
     } catch {
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       throw error
     }
+  }
+
+  func openSource(_ record: JobRecord, _ caller: Caller, _ opened: inout [Endpoint]) throws(Refusal) -> Endpoint? {
+    guard let from = record.from else { return nil }
+    return try open(from, &opened) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
+  }
+
+  /// Opens what a word of the record names.
+  func open(
+    _ text: RegionText, _ opened: inout [Endpoint], _ body: () throws(Objection) -> Endpoint
+  ) throws(Refusal) -> Endpoint {
+    guard isAwaited() else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
+    try checkWord(text)
+    do throws(Objection) {
+      let endpoint = try body()
+      opened.append(endpoint)
+      return endpoint
+    } catch {
+      throw Refusal(errno: error.errno, column: text.column, text: error.text)
+    }
+  }
+
+  /// Resolves the regions of what is open, and claims them.
+  func claim(
+    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], descriptors: Int
+  ) throws(Refusal) -> AdmittedJob {
+    let record = candidate.record
+    let resolution = try Resolution(record, source: source, destinations: destinations)
+    let wanted = resolution.claims(source: source, destinations: destinations)
+    let columns = (record.from.map { [$0.column] } ?? []) + record.to.map(\.column)
+    let owner = try claims.take(wanted, job: candidate.name, columns: columns)
+    return AdmittedJob(
+      record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
+      destinations: destinations, regions: resolution.regions, claims: wanted, claimOwner: owner, descriptors: descriptors)
   }
 
   /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses
@@ -98,13 +138,5 @@ struct Admitting {
     throw Refusal(
       errno: EINVAL, column: text.column,
       text: "\(text.word) exists, and is also a region of \(text.path); write \(text.word)@0 for the first")
-  }
-
-  private func refusing<T>(_ text: RegionText, _ body: () throws(Objection) -> T) throws(Refusal) -> T {
-    do throws(Objection) {
-      return try body()
-    } catch {
-      throw Refusal(errno: error.errno, column: text.column, text: error.text)
-    }
   }
 }

@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Locking
+internal import Synchronization
 
 /// The last records that were refused, of each uid.
 public final class RefusalLog: Sendable {
@@ -20,11 +21,16 @@ public final class RefusalLog: Sendable {
   static let longestRecord = 4096
 
   private let entries = Locked<[UInt32: [Entry]]>([:])
+  private let total = Atomic<UInt64>(0)
+
+  /// Refusals since the daemon began.
+  public var count: UInt64 { total.load(ordering: .relaxed) }
 
   func add(_ refusal: Refusal, record: [UInt8], job: String?, uid: UInt32, pid: Int32) {
     let entry = Entry(
       time: kcs_realtime(), uid: uid, pid: pid, job: job ?? "", refusal: refusal, record: Words.printable(record, limit: Self.longestRecord)
     )
+    total.wrappingAdd(1, ordering: .relaxed)
     entries.withLock { entries in
       var own = entries[uid] ?? []
       if own.count == Self.kept { own.removeFirst() }

@@ -11,11 +11,18 @@ extension JobService {
   /// - Throws: EEXIST or EBUSY when its name was taken meanwhile, EDQUOT when others took the last place; ENOBUFS when its
   ///   client has as many jobs as it may, ENOENT when that was removed; the errno of `ftruncate(2)`, or the engine's.  Then it
   ///   is still to be undone.
-  func start(_ admitted: AdmittedJob) throws(Refusal) -> Job {
-    let job = Job(facts(of: admitted), permissions: admitted.record.mode ?? 0o755 & ~admitted.caller.umask)
-    let ticket = try ticket(for: admitted)
+  func start(_ admitted: AdmittedJob, for caller: Caller) throws(Refusal) -> Job {
+    let job = makeJob(admitted.record, admitted.name, admitted.number, admitted.plan, for: caller)
+    let ticket = try ticket(of: admitted.client, for: admitted.record)
     do throws(Refusal) {
-      try start(job, admitted, ticket)
+      let growth = try Growth(admitted, claims)
+      do throws(Refusal) {
+        try insert(job, admitted.record)
+        try beginNew(job, admitted, ticket)
+      } catch {
+        growth.undo(admitted, claims)
+        throw error
+      }
     } catch {
       admitted.client.leave(ticket)
       throw error
@@ -25,79 +32,100 @@ extension JobService {
     return job
   }
 
-  private func facts(of admitted: AdmittedJob) -> Job.Facts {
-    let (record, regions) = (admitted.record, admitted.regions)
-    return Job.Facts(
-      id: admitted.number, name: admitted.name, uid: admitted.caller.uid, gid: admitted.caller.gid, spec: admitted.spec,
-      operation: record.op.rawValue, client: record.client, context: record.context, bytesTotal: admitted.bytesTotal,
-      destinations: zip(admitted.destinations, regions.destinations).map { endpoint, region in
-        Job.Destination(path: endpoint.path, identity: endpoint.identity, mapStart: (regions.source ?? region).start)
-      }, queuedAt: kcs_realtime())
+  func makeJob(_ record: JobRecord, _ name: String, _ number: UInt64, _ plan: Job.Plan, for caller: Caller) -> Job {
+    let facts = Job.Facts(
+      id: number, name: name, uid: caller.uid, gid: caller.gid, operation: record.op.rawValue, client: record.client,
+      context: record.context, queuedAt: kcs_realtime())
+    return Job(facts, plan, caller: caller, permissions: record.mode ?? 0o755 & ~caller.umask, changes)
   }
 
-  private func ticket(for admitted: AdmittedJob) throws(Refusal) -> UInt64 {
+  func ticket(of client: CopyClient, for record: JobRecord) throws(Refusal) -> UInt64 {
     do throws(Refusal) {
-      return try admitted.client.enter()
+      return try client.enter()
     } catch {
-      throw Refusal(errno: error.errno, column: admitted.record.column(of: "client"), text: error.text)
+      throw Refusal(errno: error.errno, column: record.column(of: "client"), text: error.text)
     }
   }
 
-  private func start(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) throws(Refusal) {
-    let growth = try Growth(admitted, claims)
+  /// From here on others see the job.
+  func insert(_ job: Job, _ record: JobRecord) throws(Refusal) {
+    let mostOfUid = job.facts.uid == 0 ? Int.max : configuration.mostJobsPerUid
+    switch table.insert(job, most: configuration.mostJobs, mostOfUid: mostOfUid) {
+    case .done: break
+    case .nameIsTaken: throw Admitting.nameIsTaken(job.facts.name, record)
+    // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
+    case .full: throw tooMany
+    case .fullForUid: throw tooManyOfUid
+    }
+    unfinished.withLock { $0 += 1 }
+    job.appeared()
+  }
+
+  /// Gives a new job its work; if the engine refuses that, it never was a job.
+  private func beginNew(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) throws(Refusal) {
+    if admitted.record.op == .none, admitted.client.haveLeft(through: ticket - 1) {
+      // Nothing is before it: its turn has come already, and no thread need be woken for that.
+      return finish(job, admitted, ticket, nil, Barrier.reached)
+    }
     do throws(Refusal) {
-      switch table.insert(job, most: configuration.mostJobs) {
-      case .done: break
-      case .nameIsTaken: throw Admitting.nameIsTaken(admitted.name, admitted.record)
-      // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
-      case .full: throw tooMany
-      }
-      unfinished.withLock { $0 += 1 }
-      try begin(job, admitted, ticket)
+      try begin(job, admitted, ticket, nil)
     } catch {
-      growth.undo(admitted, claims)
+      forget(job)
+      countEnd()
       throw error
     }
   }
 
-  /// Gives the job its work; if the engine refuses that, it never was a job.
-  private func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) throws(Refusal) {
+  /// Gives the job its work.
+  ///
+  /// - Parameter again: what is left to do of an earlier attempt.
+  /// - Throws: what the engine refuses; then nothing has begun.
+  func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
     if admitted.record.op == .none {
-      let barrier = Barrier(admitted.client, turns) { self.finish(job, admitted, ticket, $0) }
+      let barrier = Barrier(admitted.client, turns) { self.finish(job, admitted, ticket, nil, $0) }
       job.began(barrier)
       return barrier.wait(for: ticket)
     }
+    // Nothing that is lacking could be opened: then this is the end.
+    if admitted.destinations.isEmpty {
+      return close(job, admitted, ticket, again, KCopy.Notification(wasCancelled: false, progress: CopyProgress(destinations: [])))
+    }
     do throws(DeviceError) {
-      job.began(CopyWork(try copy(job, admitted, ticket), of: admitted.client.engine))
+      job.began(CopyWork(try copy(job, admitted, ticket, again), of: admitted.client.engine, again))
     } catch {
-      table.remove(job)
-      job.tell(.removed)
-      countEnd()
       let place = admitted.record.to.first?.column ?? 0
       throw Refusal(errno: error.errno, column: place, text: "the engine refuses it: \(error.call)")
     }
   }
 
-  private func copy(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) throws(DeviceError) -> Copy {
+  private func copy(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(DeviceError) -> Copy {
     let (engine, regions, options) = (admitted.client.engine, admitted.regions, admitted.record.options)
-    let notify: @Sendable (KCopy.Notification) -> Void = { self.close(job, admitted, ticket, $0) }
-    guard let source = regions.source else { return try engine.zero(regions.destinations, options: options, notify: notify) }
-    return try engine.copy(from: source, to: regions.destinations, options: options, notify: notify)
+    let maps = again?.startingMaps ?? []
+    let changed: @Sendable () -> Void = { job.lookAgain() }
+    let notify: @Sendable (KCopy.Notification) -> Void = { self.close(job, admitted, ticket, again, $0) }
+    guard let source = regions.source else {
+      return try engine.zero(regions.destinations, options: options, maps: maps, changed: changed, notify: notify)
+    }
+    return try engine.copy(from: source, to: regions.destinations, options: options, maps: maps, changed: changed, notify: notify)
   }
 
   /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
-  private func close(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ notification: KCopy.Notification) {
-    let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, $0) }
+  private func close(
+    _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification
+  ) {
+    let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, again, $0) }
     if let source = admitted.source { admission.close(source) { _ in closing.closed() } }
     for (index, endpoint) in admitted.destinations.enumerated() {
       admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
     }
   }
 
-  private func finish(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ notification: KCopy.Notification) {
+  private func finish(
+    _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification
+  ) {
     claims.release(admitted.claimOwner, admitted.claims)
-    descriptors.giveBack(DescriptorBudget.need(of: admitted.record))
-    var notification = notification
+    descriptors.giveBack(admitted.descriptors)
+    var notification = again?.whole(notification) ?? notification
     // At the stop nobody is waited for any more: whose turn comes by that has not had its turn.
     if admitted.record.op == .none, isStopping { notification.wasCancelled = true }
     job.end(notification) {
@@ -107,7 +135,7 @@ extension JobService {
     }
   }
 
-  private func countEnd() {
+  func countEnd() {
     unfinished.withLock { $0 -= 1 }
     someEnded.signal()
   }

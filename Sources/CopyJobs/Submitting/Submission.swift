@@ -11,24 +11,33 @@ public protocol SubmissionReply: Sendable {
   func answer(_ result: Result<Int, Refusal>)
 }
 
-/// One open file that records are written to: `jobs/NAME` or `submit`.
+/// One open file that records are written to: `jobs/NAME`, `submit` or `check`.
 public final class Submission: Sendable {
+  /// What becomes of its records.
+  public enum Purpose: Sendable, Equatable {
+    /// One becomes the job of this name.
+    case job(String)
+    /// Each becomes a job, whose name can be read back.
+    case jobs
+    /// Nothing is started; each can be read back as it would be done.
+    case check
+  }
+
   private struct State {
     var buffer = RecordBuffer()
     /// The write that is being decided, for the answer of one that came too late changes nothing.
     var deciding: Write?
     var hasJob = false
-    /// Names of accepted jobs that have not been read back.
-    var names: [UInt8] = []
+    /// What good records are answered with, and has not been read yet.
+    var answers: [UInt8] = []
     var unfinishedWasRefused = false
   }
 
   /// How long a batch takes in records, of the 5 s that a write may take; nanoseconds.
   private static let patience: UInt64 = 2_000_000_000
 
-  /// The name of the file in `jobs/`; `nil` for `submit`.
-  public let name: String?
-  private let caller: Caller?
+  public let purpose: Purpose
+  let caller: Caller?
   private let uid: UInt32
   private let gid: UInt32
   /// A thread, as requests carry it.
@@ -36,63 +45,93 @@ public final class Submission: Sendable {
   private let jobs: JobService
   private let state = Locked(State())
 
-  init(_ jobs: JobService, name: String?, uid: UInt32, gid: UInt32, pid: Int32) {
+  init(_ jobs: JobService, _ purpose: Purpose, uid: UInt32, gid: UInt32, pid: Int32) {
     self.jobs = jobs
-    self.name = name
+    self.purpose = purpose
     self.uid = uid
     self.gid = gid
     self.pid = pid
     caller = Caller(uid: uid, gid: gid, pid: pid)
   }
 
+  /// The name of the file in `jobs/`.
+  public var name: String? { if case .job(let name) = purpose { name } else { nil } }
+
   /// One write, for telling it from those before and after it.
   public final class Write: Sendable {
     public init() {}
   }
 
-  /// What one write brought: its complete records, and where in it each of them ends.
-  private struct Batch: Sendable {
-    var write: Write
-    var records: [(bytes: [UInt8], end: Int)] = []
+  /// The complete records of one write, which are still to be decided.
+  public struct Batch: Sendable {
+    let write: Write
+    var records: [Written] = []
     /// The record after them is too long.
     var endsTooLong = false
     /// Bytes that the write takes when all goes well.
-    var count: Int
+    let count: Int
   }
 
-  private enum Taken {
-    case nothing
-    case busy
-    case batch(Batch)
+  struct Written: Sendable {
+    let bytes: [UInt8]
+    let record: Result<JobRecord, Refusal>
+    /// Where in the write it ends.
+    let end: Int
   }
 
-  /// Takes the bytes of a write; answers at once unless they complete a record.
+  /// What becomes of a write.
+  public enum Taken: Sendable {
+    case answered(Result<Int, Refusal>)
+    /// To be decided, where it can take its time.
+    case undecided(Batch)
+  }
+
+  /// Takes the bytes of a write; decides at once about what needs no look at a device.
   ///
   /// - Parameters:
   ///   - uid: who writes now, which has to be who opened.
   ///   - write: what `abandon` names it by.
-  public func write(_ bytes: [UInt8], as write: Write, uid: UInt32, gid: UInt32, reply: any SubmissionReply) {
+  public func take(_ bytes: [UInt8], as write: Write, uid: UInt32, gid: UInt32) -> Taken {
     guard uid == self.uid, gid == self.gid else {
-      return refuse(
-        Refusal(errno: EPERM, column: 0, text: "written by uid \(uid) gid \(gid), opened by uid \(self.uid) gid \(self.gid)"), bytes, reply)
+      let text = "written by uid \(uid) gid \(gid), opened by uid \(self.uid) gid \(self.gid)"
+      return .answered(.failure(note(Refusal(errno: EPERM, column: 0, text: text), bytes)))
     }
-    let taken: Taken = state.withLock { state in
-      guard state.deciding == nil else { return .busy }
+    let batch: Batch? = state.withLock { state in
+      guard state.deciding == nil else { return nil }
       state.buffer.append(bytes)
       return take(&state, write, count: bytes.count)
     }
-    decide(taken, count: bytes.count, reply)
+    guard let batch else { return .answered(.failure(isBusy())) }
+    guard !batch.records.isEmpty || batch.endsTooLong else { return .answered(.success(bytes.count)) }
+    guard isDecidedAtOnce(batch), let result = decide(batch, claim: { true }) else { return .undecided(batch) }
+    return .answered(result)
   }
 
-  /// Takes what is there as a complete record, as `fsync(2)` asks; answers 0 when there is nothing.
-  public func synchronize(as write: Write, reply: any SubmissionReply) {
-    let taken: Taken = state.withLock { state in
-      guard state.deciding == nil else { return .busy }
-      guard let record = state.buffer.finish() else { return .nothing }
+  /// Takes what is there as a complete record, as `fsync(2)` asks; `nil` when there is nothing.
+  public func finish(as write: Write) -> Taken? {
+    let batch: Batch? = state.withLock { state in
+      guard state.deciding == nil else { return nil }
+      var batch = Batch(write: write, count: 0)
+      guard let record = state.buffer.finish() else { return batch }
       state.deciding = write
-      return .batch(Batch(write: write, records: [(record, 0)], count: 0))
+      batch.records = [written(record, end: 0)]
+      return batch
     }
-    decide(taken, count: 0, reply)
+    guard let batch else { return .answered(.failure(isBusy())) }
+    return batch.records.isEmpty ? nil : .undecided(batch)
+  }
+
+  /// Decides about a write on a thread that may wait for a device, and answers it.
+  public func decide(_ batch: Batch, reply: any SubmissionReply) {
+    jobs.threads.perform {
+      guard let result = self.decide(batch, claim: reply.claim) else { return }
+      reply.answer(result)
+    } late: {
+      guard reply.claim() else { return }
+      self.abandon(batch.write)
+      let refusal = Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time")
+      reply.answer(.failure(self.note(refusal, batch.records.first?.bytes ?? [])))
+    }
   }
 
   /// Whether the descriptor is being closed in the middle of a record; the first time it is taken down in `errors`.
@@ -110,8 +149,7 @@ public final class Submission: Sendable {
     }
     guard let unfinished else { return nil }
     let refusal = Refusal(errno: EINVAL, column: unfinished.count, text: "the record has no newline at its end, so it may be half of one")
-    if !unfinished.isEmpty { jobs.refusals.add(refusal, record: unfinished, job: name, uid: uid, pid: caller?.process ?? pid) }
-    return refusal
+    return unfinished.isEmpty ? refusal : note(refusal, unfinished)
   }
 
   /// A signal or the deadline ended a write while it was being decided: what comes of it later is undone.
@@ -126,98 +164,136 @@ public final class Submission: Sendable {
   /// Whether a record of this file became a job.
   public var hasJob: Bool { state.withLock { $0.hasJob } }
 
-  /// The next bytes of the names of accepted jobs, a line each; none when there is no name pending.
-  public func takeNames(_ limit: Int) -> [UInt8] {
+  /// The next bytes of the answers to good records, a line each; none when all are read.
+  public func takeAnswers(_ limit: Int) -> [UInt8] {
     state.withLock { state in
-      defer { state.names.removeFirst(min(limit, state.names.count)) }
-      return Array(state.names.prefix(limit))
+      defer { state.answers.removeFirst(min(limit, state.answers.count)) }
+      return Array(state.answers.prefix(limit))
     }
   }
 
-  // MARK: Deciding
+  // MARK: Taking
 
-  private func take(_ state: inout State, _ write: Write, count: Int) -> Taken {
+  private func take(_ state: inout State, _ write: Write, count: Int) -> Batch {
     var batch = Batch(write: write, count: count)
     records: while true {
       switch state.buffer.next() {
-      case .record(let bytes, let end): batch.records.append((bytes, end))
+      case .record(let bytes, let end): batch.records.append(written(bytes, end: end))
       case .incomplete: break records
       case .tooLong:
         batch.endsTooLong = true
         break records
       }
     }
-    guard !batch.records.isEmpty || batch.endsTooLong else { return .nothing }
-    state.deciding = write
-    return .batch(batch)
+    if !batch.records.isEmpty || batch.endsTooLong { state.deciding = write }
+    return batch
   }
 
-  private func decide(_ taken: Taken, count: Int, _ reply: any SubmissionReply) {
-    switch taken {
-    case .nothing:
-      if reply.claim() { reply.answer(.success(count)) }
-    case .busy:
-      refuse(Refusal(errno: EBUSY, column: 0, text: "another write to the same open file is being decided"), [], reply)
-    case .batch(let batch):
-      jobs.threads.perform {
-        self.admit(batch, reply)
-      } late: {
-        guard reply.claim() else { return }
-        self.abandon(batch.write)
-        let refusal = Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time")
-        self.jobs.refusals.add(
-          refusal, record: batch.records.first?.bytes ?? [], job: self.name, uid: self.uid, pid: self.caller?.process ?? self.pid)
-        reply.answer(.failure(refusal))
-      }
+  private func written(_ bytes: [UInt8], end: Int) -> Written {
+    do throws(Refusal) {
+      return Written(bytes: bytes, record: .success(try JobRecord.parse(bytes, allowingName: name == nil)), end: end)
+    } catch {
+      return Written(bytes: bytes, record: .failure(error), end: end)
     }
   }
 
-  /// Admits the records up to the first bad one, then starts them all or, when nobody waits any more, none.
-  private func admit(_ batch: Batch, _ reply: any SubmissionReply) {
+  /// Jobs that open nothing, and of which nothing has to be kept, need no thread that may wait.
+  private func isDecidedAtOnce(_ batch: Batch) -> Bool {
+    jobs.keepsNothing
+      && batch.records.allSatisfy { written in
+        if case .success(let record) = written.record { record.op == .none } else { true }
+      }
+  }
+
+  // MARK: Deciding
+
+  /// What one batch has come to so far.
+  private struct Decision {
     var admitted: [AdmittedJob] = []
-    var bad: (refusal: Refusal, record: [UInt8])?
-    let hadJob = hasJob
+    var answers: [String] = []
+    var bad: (refusal: Refusal, bytes: [UInt8])?
+    /// Time is up; what is left comes again.
+    var isCut = false
+    /// Records that are good.
+    var count = 0
+  }
+
+  /// Decides about the records up to the first bad one: starts them all or, when nobody waits any more, none.
+  ///
+  /// - Returns: the answer; `nil` when the right to it was not to be had.
+  private func decide(_ batch: Batch, claim: () -> Bool) -> Result<Int, Refusal>? {
+    var decision = purpose == .check ? check(batch) : admit(batch)
+    if decision.bad == nil, !decision.isCut, batch.endsTooLong {
+      decision.bad = (Refusal(errno: E2BIG, column: 0, text: "a record has at most \(JobRecord.maximumLength) bytes"), [])
+    }
+    guard claim() else {
+      for job in decision.admitted.reversed() { jobs.undo(job) }
+      settle(batch.write, [], .removeAll)
+      return nil
+    }
+    start(&decision, batch)
+    let isWhole = decision.bad == nil && !decision.isCut
+    settle(batch.write, decision.answers, isWhole ? .keep : decision.count == 0 ? .removeUnread : .removeAll)
+    if isWhole { return .success(batch.count) }
+    // The good ones stand: the rest is written again by whoever gets a short count, and that write gets the errno.
+    if decision.count > 0 { return .success(batch.records[decision.count - 1].end) }
+    guard let bad = decision.bad else { preconditionFailure("a batch is cut only behind a good record") }
+    return .failure(note(bad.refusal, bad.bytes))
+  }
+
+  private func admit(_ batch: Batch) -> Decision {
+    decideEach(batch) { (record, decision) throws(Refusal) in
+      if name != nil, hasJob || !decision.admitted.isEmpty {
+        throw Refusal(errno: EBUSY, column: 0, text: "one file in jobs/ is one job; submit takes many")
+      }
+      try jobs.checkRoom(for: uid)
+      let admitting = jobs.admitting { self.isDeciding(batch.write) }
+      let candidate = try admitting.candidate(record, name: name, caller: caller)
+      guard let caller else { preconditionFailure("who cannot be seen has no candidate") }
+      decision.admitted.append(try admitting.admit(candidate, caller: caller))
+    }
+  }
+
+  private func check(_ batch: Batch) -> Decision {
+    decideEach(batch) { (record, decision) throws(Refusal) in
+      decision.answers.append(try jobs.check(record, caller: caller) { self.isDeciding(batch.write) })
+    }
+  }
+
+  private func decideEach(_ batch: Batch, _ body: (JobRecord, inout Decision) throws(Refusal) -> Void) -> Decision {
+    var decision = Decision()
     let enough = kcs_monotonic() + Self.patience
-    for record in batch.records {
+    for written in batch.records {
       // The rest comes again, in a write of its own with all its time.
-      if !admitted.isEmpty, kcs_monotonic() > enough { break }
+      if decision.count > 0, kcs_monotonic() > enough {
+        decision.isCut = true
+        break
+      }
       do throws(Refusal) {
         guard isDeciding(batch.write) else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
-        if name != nil, hadJob || !admitted.isEmpty {
-          throw Refusal(errno: EBUSY, column: 0, text: "one file in jobs/ is one job; submit takes many")
-        }
-        admitted.append(try jobs.admit(record.bytes, name: name, caller: caller) { self.isDeciding(batch.write) })
+        try body(try written.record.get(), &decision)
+        decision.count += 1
       } catch {
-        bad = (error, record.bytes)
+        decision.bad = (error, written.bytes)
         break
       }
     }
-    let isCut = bad == nil && admitted.count < batch.records.count
-    if bad == nil, !isCut, batch.endsTooLong {
-      bad = (Refusal(errno: E2BIG, column: 0, text: "a record has at most \(JobRecord.maximumLength) bytes"), [])
-    }
-    guard reply.claim() else {
-      for job in admitted.reversed() { jobs.undo(job) }
-      return settle(batch.write, [], .removeAll)
-    }
-    var started: [Job] = []
-    for (index, job) in admitted.enumerated() {
+    return decision
+  }
+
+  private func start(_ decision: inout Decision, _ batch: Batch) {
+    guard let caller, purpose != .check else { return }
+    decision.count = 0
+    for (index, admitted) in decision.admitted.enumerated() {
       do throws(Refusal) {
-        started.append(try jobs.start(job))
+        decision.answers.append(try jobs.start(admitted, for: caller).facts.name)
+        decision.count += 1
       } catch {
-        bad = (error, batch.records[index].bytes)
-        for job in admitted[index...].reversed() { jobs.undo(job) }
+        decision.bad = (error, batch.records[index].bytes)
+        for job in decision.admitted[index...].reversed() { jobs.undo(job) }
         break
       }
     }
-    let isWhole = bad == nil && !isCut
-    settle(batch.write, started.map(\.facts.name), isWhole ? .keep : started.isEmpty ? .removeUnread : .removeAll)
-    if isWhole { return reply.answer(.success(batch.count)) }
-    // The good ones stand: the rest is written again by whoever gets a short count, and that write gets the errno.
-    if !started.isEmpty { return reply.answer(.success(batch.records[started.count - 1].end)) }
-    guard let bad else { preconditionFailure("a batch is cut only behind a good record") }
-    jobs.refusals.add(bad.refusal, record: bad.record, job: name, uid: uid, pid: caller?.process ?? pid)
-    reply.answer(.failure(bad.refusal))
   }
 
   private func isDeciding(_ write: Write) -> Bool { state.withLock { $0.deciding === write } }
@@ -232,7 +308,7 @@ public final class Submission: Sendable {
     case removeAll
   }
 
-  private func settle(_ write: Write, _ names: [String], _ rest: Rest) {
+  private func settle(_ write: Write, _ answers: [String], _ rest: Rest) {
     state.withLock { state in
       guard state.deciding === write else { return }
       state.deciding = nil
@@ -241,14 +317,24 @@ public final class Submission: Sendable {
       case .removeUnread: state.buffer.removeUnread()
       case .removeAll: state.buffer.removeAll()
       }
-      if !names.isEmpty { state.hasJob = true }
-      if name == nil { for name in names { state.names += Array(name.utf8) + [0x0a] } }
+      if !answers.isEmpty, purpose != .check { state.hasJob = true }
+      guard name == nil else { return }
+      for answer in answers {
+        state.answers += answer.utf8
+        state.answers.append(Byte.newline)
+      }
     }
   }
 
-  private func refuse(_ refusal: Refusal, _ record: [UInt8], _ reply: any SubmissionReply) {
-    guard reply.claim() else { return }
+  // MARK: Refusing
+
+  private func isBusy() -> Refusal {
+    note(Refusal(errno: EBUSY, column: 0, text: "another write to the same open file is being decided"), [])
+  }
+
+  /// Takes a refusal down in `errors`.
+  private func note(_ refusal: Refusal, _ record: [UInt8]) -> Refusal {
     jobs.refusals.add(refusal, record: record, job: name, uid: uid, pid: caller?.process ?? pid)
-    reply.answer(.failure(refusal))
+    return refusal
   }
 }

@@ -33,14 +33,17 @@ struct FieldText {
   private var slack = 0
 
   /// Lines of `key=value`.
-  mutating func addLines(_ fields: [Field]) {
+  ///
+  /// - Parameter prefix: stands before each key.
+  mutating func addLines(_ fields: [Field], prefix: String = "") {
     for field in fields {
+      bytes += prefix.utf8
       let before = bytes.count
       switch field.value {
-      case .text(let text), .string(let text): Words.appendWord(field.key, text, to: &bytes)
-      case .number(let number?): Words.appendWord(field.key, number, to: &bytes)
-      case .number(nil): Words.appendWord(field.key, "", to: &bytes)
-      case .time(let time): Words.appendWord(field.key, Self.seconds(time), to: &bytes)
+      case .text(let text), .string(let text): Words.append(field.key, text, to: &bytes)
+      case .number(let number?): Words.append(field.key, number, to: &bytes)
+      case .number(nil): Words.append(field.key, "", to: &bytes)
+      case .time(let time): Words.append(field.key, Self.seconds(time), to: &bytes)
       }
       note(field, bytes.count - before - field.key.utf8.count - 1)
       bytes.append(0x0a)

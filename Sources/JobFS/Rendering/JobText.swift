@@ -7,8 +7,8 @@ enum JobText {
     let snapshot = job.snapshot
     var text = FieldText()
     text.addLines(fields(job, snapshot))
-    for index in job.facts.destinations.indices {
-      text.addLines(destination(job, snapshot, index).map { $0.named("dest\(index)_\($0.key)") })
+    for index in snapshot.plan.destinations.indices {
+      text.addLines(destination(snapshot, index), prefix: "dest\(index)_")
     }
     text.fill()
     return text.bytes
@@ -24,9 +24,9 @@ enum JobText {
     text.add(",")
     text.addKey("dests")
     text.add("[")
-    for index in job.facts.destinations.indices {
+    for index in snapshot.plan.destinations.indices {
       text.add(index == 0 ? "{" : ",{")
-      text.addMembers(destination(job, snapshot, index))
+      text.addMembers(destination(snapshot, index))
       text.add("}")
     }
     text.add("],")
@@ -42,7 +42,7 @@ enum JobText {
     let error = progress.error
     var text = FieldText()
     text.addLines([
-      .constant("dest_path", job.facts.destinations[index].path),
+      .constant("dest_path", snapshot.plan.destinations[index].path),
       .text("dest_state", progress.state.rawValue, widest: 9),
       .number("bytes_done", progress.bytesDone),
       .number("bytes_durable", progress.bytesDurable),
@@ -55,11 +55,14 @@ enum JobText {
     return text.bytes
   }
 
-  static func spec(_ job: Job) -> [UInt8] { Array("\(job.facts.spec)\n".utf8) }
+  static func spec(_ job: Job) -> [UInt8] { Array("\(job.plan.spec)\n".utf8) }
   static func state(_ job: Job) -> [UInt8] { Array("\(job.snapshot.state.rawValue)\n".utf8) }
   static func readError(_ job: Job) -> [UInt8] { Array(job.snapshot.progress.readError ? "1\n".utf8 : "0\n".utf8) }
   static func writeErrors(_ job: Job) -> [UInt8] { Array("\(mask(job.snapshot.progress.writeErrors))\n".utf8) }
-  static func progress(_ job: Job) -> [UInt8] { Array("\(job.snapshot.progress.bytesDone) \(job.facts.bytesTotal)\n".utf8) }
+  static func progress(_ job: Job) -> [UInt8] {
+    let snapshot = job.snapshot
+    return Array("\(snapshot.progress.bytesDone) \(snapshot.plan.bytesTotal)\n".utf8)
+  }
 
   /// The record of a job in `list`.
   static func listed(_ job: Job, to text: inout [UInt8]) {
@@ -68,7 +71,7 @@ enum JobText {
     Words.appendWord("id", job.facts.id, to: &text)
     Words.appendWord("state", snapshot.state.rawValue, to: &text)
     Words.appendWord("bytes_done", snapshot.progress.bytesDone, to: &text)
-    Words.appendWord("bytes_total", job.facts.bytesTotal, to: &text)
+    Words.appendWord("bytes_total", snapshot.plan.bytesTotal, to: &text)
     Words.appendWord("read_err", snapshot.progress.readError ? 1 : 0, to: &text)
     Words.appendWord("write_err", mask(snapshot.progress.writeErrors), to: &text)
     Words.appendWord("client", job.facts.client, to: &text)
@@ -80,7 +83,7 @@ enum JobText {
   /// ENOTRECOVERABLE.
   private static let widestErrno = 15
 
-  private static func mask(_ bits: UInt64) -> String { "0x\(String(bits, radix: 16))" }
+  static func mask(_ bits: UInt64) -> String { "0x\(String(bits, radix: 16))" }
 
   private static func reason(_ pause: PauseReason?) -> String {
     switch pause {
@@ -98,26 +101,26 @@ enum JobText {
       .text("state", snapshot.state.rawValue, widest: 9),
       .constant("name", facts.name),
       .constant("id", facts.id),
-      .constant("attempt", 1),
+      .number("attempt", snapshot.attempt),
       .constant("op", facts.operation),
       .constant("client", facts.client),
       .number("read_err", progress.readError ? 1 : 0),
       .text("write_err", mask(progress.writeErrors), widest: 18),
       .text("error", error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
-      .text("error_op", error?.step.rawValue ?? "", widest: 6),
+      .text("error_op", error?.step ?? "", widest: 6),
       .number("error_dest", error?.destination.map { UInt64($0) }),
-      .text("error_at", error.map { "\($0.offset)B" } ?? "", widest: 21),
-      .number("error_length", error?.length),
+      .text("error_at", error?.place.map { "\($0.offset)B" } ?? "", widest: 21),
+      .number("error_length", error?.place?.length),
       .text("pause_reason", reason(snapshot.pause), widest: widestErrno),
       .text("phase", snapshot.phase.rawValue, widest: 10),
-      .constant("bytes_total", facts.bytesTotal),
+      .number("bytes_total", snapshot.plan.bytesTotal),
       .number("bytes_done", progress.bytesDone),
       .number("bytes_durable", progress.bytesDurable),
       .number("rate", snapshot.rate),
       .number("eta", snapshot.eta),
       .text("warning", "", widest: 17),
       .text("digest", "", widest: 64),
-      .constant("dests", UInt64(facts.destinations.count)),
+      .constant("dests", UInt64(snapshot.plan.destinations.count)),
       .constant("uid", UInt64(facts.uid)),
       .constant("context", facts.context),
       .time("queued_at", facts.queuedAt),
@@ -126,18 +129,19 @@ enum JobText {
     ]
   }
 
-  private static func destination(_ job: Job, _ snapshot: JobSnapshot, _ index: Int) -> [Field] {
+  /// What is kept of a name that a disk gives itself.
+  private static let widestIdentity = 64
+
+  private static func destination(_ snapshot: JobSnapshot, _ index: Int) -> [Field] {
     let progress = snapshot.progress.destinations[index]
+    let identity = snapshot.plan.destinations[index].identity
     return [
-      .constant("path", job.facts.destinations[index].path),
-      .constant("id", job.facts.destinations[index].identity),
+      .constant("path", snapshot.plan.destinations[index].path),
+      // A job that was accepted before its devices were open doesn't know it yet.
+      .text("id", String(identity.prefix(widestIdentity)), widest: widestIdentity + 2),
       .text("state", progress.state.rawValue, widest: 9),
       .number("bytes_done", progress.bytesDone),
       .text("error", progress.error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
     ]
   }
-}
-
-extension Field {
-  fileprivate func named(_ key: String) -> Field { Field(key: key, value: value, widest: widest) }
 }

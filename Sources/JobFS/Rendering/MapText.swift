@@ -5,9 +5,9 @@ internal import KCopy
 enum MapText {
   /// - Parameter destination: its number, from 0.
   static func text(_ job: Job, _ destination: Int) -> [UInt8] {
-    let facts = job.facts.destinations[destination]
-    let title = ["Mapfile of kcopyfs 0.1.0", "Job \(job.facts.name), destination \(destination): \(facts.path)"]
-    return text(job.map(of: destination), from: facts.mapStart, title)
+    let place = job.plan.destinations[destination]
+    let title = ["Mapfile of kcopyfs 0.1.0", "Job \(job.facts.name), destination \(destination): \(place.path)"]
+    return text(job.map(of: destination), from: place.mapStart, title)
   }
 
   /// - Parameters:

@@ -9,14 +9,8 @@ enum RootText {
   /// Only the jobs whose files the reader may read.
   static func list(_ jobs: JobService, for requester: Requester) -> [UInt8] {
     var text: [UInt8] = []
-    for job in jobs.jobs where isReadable(job, by: requester) { JobText.listed(job, to: &text) }
+    for job in jobs.jobs where job.isReadable(uid: requester.uid, gid: requester.gid) { JobText.listed(job, to: &text) }
     return text
-  }
-
-  private static func isReadable(_ job: Job, by requester: Requester) -> Bool {
-    if requester.uid == 0 { return true }
-    let shift: UInt32 = requester.uid == job.facts.uid ? 6 : requester.gid == job.facts.gid ? 3 : 0
-    return job.permissions >> shift & 0o4 != 0
   }
 
   static func errors(_ jobs: JobService, for uid: UInt32) -> [UInt8] {

@@ -6,9 +6,15 @@ final class Handle: Sendable {
   enum Kind: Sendable {
     /// A rendered text; a read at 0 renders anew, later reads see the same.
     case text
+    /// `status`: a text that also tells who polls it that the state has changed since it was read.
+    case status(Job, StatusReader)
+    /// `events`.
+    case events(EventReader)
+    /// A draft, and who opened it.
+    case draft(UInt64, uid: UInt32, gid: UInt32)
     /// `wait` or `result`: a stream of one text, which comes when the job is final.
     case waiting(Job, isResult: Bool)
-    /// `jobs/NAME` or `submit`.
+    /// `jobs/NAME`, `submit` or `check`.
     case submission(Submission)
     /// `ctl`.
     case control(Job, Line)
@@ -16,7 +22,7 @@ final class Handle: Sendable {
     case value(CopyClient, ClientParameter, Line)
     /// `wait` of a client.
     case turn(ClientTurn)
-    case directory([(name: String, node: Node)])
+    case directory(Listing)
   }
 
   let kind: Kind

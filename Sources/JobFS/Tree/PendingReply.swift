@@ -15,15 +15,9 @@ final class PendingReply<Reply: ReplyToken & ~Copyable>: SubmissionReply {
 
   /// A reply that no signal ends.
   init(held reply: consuming Reply, _ body: @escaping @Sendable (consuming Reply, Result<Int, Refusal>) -> Void) {
-    let held = Held(reply)
-    take = { held.reply.withLock { $0.take() } }
+    let held = HeldReply(reply)
+    take = { held.take() }
     self.body = body
-  }
-
-  private final class Held: Sendable {
-    let reply: Locked<Reply?>
-
-    init(_ reply: consuming Reply) { self.reply = Locked(reply) }
   }
 
   func claim() -> Bool {
@@ -40,4 +34,13 @@ final class PendingReply<Reply: ReplyToken & ~Copyable>: SubmissionReply {
     guard let reply = taken.withLock({ $0.take() }) else { preconditionFailure("answered without the right to") }
     body(reply, result)
   }
+}
+
+/// A reply on its way to another thread, which no signal ends: it must not take long.
+final class HeldReply<Reply: ReplyToken & ~Copyable>: Sendable {
+  private let reply: Locked<Reply?>
+
+  init(_ reply: consuming Reply) { self.reply = Locked(reply) }
+
+  func take() -> Reply? { reply.withLock { $0.take() } }
 }

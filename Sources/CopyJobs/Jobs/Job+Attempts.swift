@@ -1,0 +1,144 @@
+internal import CSystemShims
+internal import Glibc
+internal import KCopy
+internal import Locking
+
+/// The course of an attempt: it is admitted, begins, obeys, and ends once.
+extension Job {
+  /// Hands over what the job does; what `ctl` asked for meanwhile is passed on.
+  func began(_ work: any Work) {
+    change { life in
+      guard life.state == nil else { return }
+      life.arrival = nil
+      life.work = work
+      life.maps = []
+      for command in life.early { pass(command, to: work, &life) }
+      life.early = []
+    }
+  }
+
+  /// Asks the job to end; it is final once nothing of it is in flight.
+  ///
+  /// - Throws: EALREADY when it is final.
+  public func cancel() throws(Refusal) { try obey(.cancel) }
+
+  /// Does what a line of `ctl` says, `retry` aside, which is for the service.
+  ///
+  /// - Throws: what `JobState.objection` has for the job's state.
+  func obey(_ command: JobCommand) throws(Refusal) {
+    let arrival: Arrival? = try change { (life) throws(Refusal) in
+      try Self.check(command, life)
+      switch command {
+      case .cancel: life.isCancelRequested = true
+      case .pause: life.isPauseRequested = true
+      case .resume: life.isPauseRequested = false
+      case .retry, .rate, .priority: break
+      }
+      if let work = life.work { pass(command, to: work, &life) } else { life.early.append(command) }
+      return command == .cancel ? life.arrival : nil
+    }
+    // Nothing of it is open: what admission brings later is undone.
+    if let arrival, arrival.claim() { endArrival(.cancelled, 0) }
+  }
+
+  static func check(_ command: JobCommand, _ life: JobLife) throws(Refusal) {
+    let state = life.current(life.progress)
+    if let errno = state.objection(to: command) {
+      let text = errno == EALREADY ? "the job is final" : "\(command.name) is not for a job that is \(state.rawValue)"
+      throw Refusal(errno: errno, column: 0, text: text)
+    }
+  }
+
+  private func pass(_ command: JobCommand, to work: any Work, _ life: inout JobLife) {
+    switch command {
+    case .cancel: work.cancel()
+    case .pause: work.pause()
+    case .resume:
+      life.resumes += 1
+      work.resume { self.change { $0.resumes -= 1 } }
+    case .rate(let rate): work.setRate(rate)
+    case .priority(let priority): work.setPriority(priority)
+    case .retry: break
+    }
+  }
+
+  /// Takes down the end; from here on everybody sees a final state.
+  ///
+  /// - Parameter isVisible: called when that is so, and nobody who waits has been told yet.
+  func end(_ notification: KCopy.Notification, _ isVisible: () -> Void = {}) {
+    end(isVisible) { life in
+      let state: JobState =
+        if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
+      life.last = notification.progress
+      life.maps = state == .done ? [] : notification.maps
+      life.state = state
+    }
+  }
+
+  private func end(_ isVisible: () -> Void, _ body: (inout JobLife) -> Void) {
+    life.withLock { life in
+      precondition(life.state == nil, "a job ends once")
+      body(&life)
+      life.work = nil
+      life.arrival = nil
+      life.early = []
+      life.finishedAt = kcs_realtime()
+      _ = note(&life)
+    }
+    isVisible()
+    tell(.final)
+    changes.tell(of: self)
+  }
+
+  // MARK: Admission later than acceptance
+
+  /// It is accepted, and its paths are opened after that.
+  func awaits(_ arrival: Arrival) { life.withLock { $0.arrival = arrival } }
+
+  /// It ends with what admission says of it.
+  func failArrival(_ errno: Int32) { endArrival(.failed, errno) }
+
+  private func endArrival(_ state: JobState, _ errno: Int32) {
+    let arrival = life.withLock { $0.arrival }
+    end({ arrival?.left() }) { life in
+      var progress = life.progress
+      for index in progress.destinations.indices where progress.destinations[index].state != .done {
+        progress.destinations[index].state = state == .cancelled ? .cancelled : .failed
+      }
+      life.last = progress
+      life.refusal = errno
+      life.state = state
+    }
+  }
+
+  /// Begins the next attempt of a job that failed or was cancelled.
+  ///
+  /// - Throws: EINVAL in any other state.
+  func beginAgain(_ arrival: Arrival) throws(Refusal) {
+    try change { (life) throws(Refusal) in
+      guard !life.isRemoved else { throw Refusal(errno: ENODEV, column: 0, text: "the job was removed") }
+      try Self.check(.retry, life)
+      life.last = Self.start(of: life.progress, life)
+      life.attempt += 1
+      life.state = nil
+      life.refusal = 0
+      life.finishedAt = 0
+      life.isPauseRequested = false
+      life.isCancelRequested = false
+      life.resumes = 0
+      life.arrival = arrival
+    }
+  }
+
+  /// What is there when an attempt begins: counted from what is on the media.
+  private static func start(of before: CopyProgress, _ life: JobLife) -> CopyProgress {
+    var progress = CopyProgress(destinations: before.destinations)
+    for index in progress.destinations.indices where progress.destinations[index].state != .done {
+      var destination = DestinationProgress()
+      destination.bytesDurable = life.maps.indices.contains(index) ? life.maps[index].bytes(.durable) : 0
+      destination.bytesDone = destination.bytesDurable
+      progress.destinations[index] = destination
+    }
+    return progress
+  }
+}
