@@ -75,9 +75,8 @@ WAKE_AIM = 200
 MANY = {"none": 100_000, "copies": 20_000}
 """Jobs of the mount with very many: without I/O, and 4 KiB from a file to a file."""
 LISTING_AIM = {"none": 2}
-"""Seconds of `ls -l`."""
 MEMORY_AIM = 2048
-"""Bytes of a finished job."""
+"""Seconds of `ls -l`, and bytes of a finished job."""
 FILE = 96 * MIB
 """Bytes of the files: room for these copies."""
 WARM_UP = 32 * MIB
@@ -90,7 +89,7 @@ def selected(only, without_kcopyfs):
     return {}
   parts = {rate.name: [c.name for c in contenders(rate)] for rate in RATES} | {"mount-wake": WAKES, "mount-jobs": MANY}
   plan = {part: [name for name in names if only in f"{part}/{name}"] for part, names in parts.items()}
-  return {part: names for part, names in plan.items() if names}
+  return {part: chosen for part, chosen in plan.items() if chosen}
 
 
 def contenders(rate):
