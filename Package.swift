@@ -19,6 +19,8 @@ let package = Package(
     .library(name: "KCopy", targets: ["KCopy"]),
     .executable(name: "kcopyfs", targets: ["kcopyfs"]),
     .executable(name: "kcopy-workload", targets: ["kcopy-workload"]),
+    .executable(name: "idle-fuse", targets: ["idle-fuse"]),
+    .executable(name: "mount-client", targets: ["mount-client"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
@@ -49,6 +51,10 @@ let package = Package(
       name: "kcopy-workload",
       dependencies: ["KCopy", "Locking", .product(name: "ArgumentParser", package: "swift-argument-parser")],
       path: "Tests/Benchmarks/Workload", swiftSettings: safeHouse),
+    // What the mount is measured against, and by.
+    .executableTarget(
+      name: "idle-fuse", dependencies: ["CFuse3"], path: "Tests/Benchmarks/IdleFuse", cSettings: [.treatAllWarnings(as: .error)]),
+    .executableTarget(name: "mount-client", path: "Tests/Benchmarks/MountClient", cSettings: [.treatAllWarnings(as: .error)]),
 
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),

@@ -51,8 +51,14 @@ need_root() { [ "$(id -u)" = 0 ] || fail "must run as root: it $1"; }
 build_daemon() {
   daemon=${KCOPYFS_DAEMON-}
   [ -z "$daemon" ] || return 0
+  build_product kcopyfs
+  daemon=$products/kcopyfs
+}
+
+# Builds a program in release and sets $products to the directory that it is in.
+build_product() {
   need_swift
-  say "building: swift build -c release --product kcopyfs"
-  swift build --package-path "$root" -c release --product kcopyfs
-  daemon=$(swift build --package-path "$root" -c release --show-bin-path)/kcopyfs
+  say "building: swift build -c release --product $1"
+  swift build --package-path "$root" -c release --product "$1"
+  products=$(swift build --package-path "$root" -c release --show-bin-path)
 }

@@ -6,6 +6,9 @@ first of a round being the second of the round before. Caches are dropped before
 
 Then kcopyd's own workloads, between loop devices on tmpfs (K): jobs of 4 KiB to 2 MiB to one and up to eight destinations, by the library
 without a mount, beside fio with the same sizes and depths.
+
+Then the mount itself (M): jobs made, status read and batches written, beside a FUSE program in C that does nothing; how soon a waiting
+reader is woken; a mount with 100,000 jobs.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import tempfile
 from dataclasses import dataclass
 
 import kcopyd
+import mount
 import report
 from commands import Failure, Sample, make_directory, measure, remove_at_end, stop, undoing
 from contenders import KCOPYFS, LIBRARY, LIMIT, contenders, fio_engine, fio_seconds
@@ -32,8 +36,8 @@ def main():
   if os.geteuid() != 0:
     raise Failure("must run as root: it mounts a tmpfs, sets up loop devices and writes to them")
   stop.catch()
-  plan, workloads = selected(options), selected_workloads(options)
-  if not plan and not workloads:
+  plan, workloads, mounts = selected(options), selected_workloads(options), mount.selected(options.only, options.without_kcopyfs)
+  if not plan and not workloads and not mounts:
     raise Failure(f"--only {options.only}: no contender's name contains it")
   with undoing() as stack:
     folder = os.path.realpath(tempfile.mkdtemp(prefix="kcopyfs-bench-", dir=options.directory))
@@ -41,21 +45,24 @@ def main():
     if not re.fullmatch(r"[A-Za-z0-9_./+-]+", folder):
       raise Failure(f"{folder}: the commands that are printed take no such characters in a path; name another with --directory")
     facts = {"machine": report.machine(), "versions": report.versions(), "runs": options.runs}
-    print_facts("machine", facts["machine"])
+    report.print_facts("machine", facts["machine"])
     pipes = make_pipes(stack, folder)
     daemon = start_daemon(stack, options, folder, plan)
     if daemon:
       facts["versions"]["kcopyfs"] = daemon.version
       facts["daemon"] = " ".join(daemon.command)
-    print_facts("versions", facts["versions"])
+    report.print_facts("versions", facts["versions"])
     bench = Bench(options, daemon, pipes, set())
     cases = []
     for key in dict.fromkeys(key for key, _ in plan):
       cases += bench.medium(key, plan, folder)
     if workloads:
       cases += bench.workloads(workloads, folder)
-  for footnotes in [report.FOOTNOTES] * bool(plan) + [kcopyd.FOOTNOTES] * bool(workloads):
-    print(f"\n{footnotes}")
+    if mounts:
+      cases += mount.measured(bench, mounts, folder)
+  for part, footnotes in ((plan, report.FOOTNOTES), (workloads, kcopyd.FOOTNOTES), (mounts, mount.FOOTNOTES)):
+    if part:
+      print(f"\n{footnotes}")
   print()
   for case in cases:
     print(case.summary())
@@ -69,17 +76,18 @@ def parse_options():
   parser.add_argument("--size", type=size, default=size("1G"),
                       help="bytes of the source, as 128M or 1G (1G); the devices of kcopyd's workloads always have 256M")
   parser.add_argument("--only", default="", metavar="SUBSTRING",
-                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs or kcopyd-4K-1to8/fio")
+                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs, kcopyd-4K-1to8/fio or mount-create/idle-fuse")
   parser.add_argument("--json", metavar="FILE", help="write every sample there too")
   parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
                       help="where to make the files on disk ($TMPDIR or /var/tmp)")
   parser.add_argument("--daemon", metavar="PATH", help="measure this kcopyfs and build none")
   parser.add_argument("--workload", metavar="PATH", help="measure the library by this kcopy-workload and build none")
+  parser.add_argument("--mount-programs", metavar="DIR", help="measure the mount by the idle-fuse and mount-client there and build none")
   parser.add_argument("--mount-options", default="state=none,pages=4096", metavar="OPTIONS", help="of the daemon (%(default)s)")
   parser.add_argument("--without-kcopyfs", action="store_true", help="measure the peers alone")
   options = parser.parse_args()
-  if not (options.daemon and options.workload) and not options.without_kcopyfs:
-    parser.error("neither --daemon and --workload nor --without-kcopyfs: start it by mount-scripts/bench, which builds the two")
+  if not (options.daemon and options.workload and options.mount_programs) and not options.without_kcopyfs:
+    parser.error("not all of --daemon, --workload and --mount-programs, nor --without-kcopyfs: mount-scripts/bench builds what these name")
   if options.json and not os.access(os.path.dirname(os.path.abspath(options.json)), os.W_OK):
     parser.error(f"--json {options.json}: its directory is not there or not writable")
   return options
@@ -140,12 +148,6 @@ def make_pipes(stack, folder):
   return pipes
 
 
-def print_facts(title, facts):
-  print(f"\n{title}:")
-  for name, value in facts.items():
-    print(f"  {name}: {value}")
-
-
 @dataclass
 class Bench:
   """The running of the cases; `printed` holds the commands that have been printed."""
@@ -160,7 +162,7 @@ class Bench:
     with undoing() as stack:
       medium = MEDIA[key](stack, make_directory(stack, os.path.join(folder, key)), self.options.size)
       engine = fio_engine(medium.source)
-      print_facts(f"{key}, {medium.title}", {"where": medium.describe()} | medium.environment())
+      report.print_facts(f"{key}, {medium.title}", {"where": medium.describe()} | medium.environment())
       cases = []
       for count in SHAPES:
         chosen = [c for c in contenders(count, engine, self.options.size) if c.name in plan.get((key, count), [])]
@@ -182,7 +184,7 @@ class Bench:
       facts = {"where": medium.describe()} | medium.environment()
       if any("KCopy" in names for names in plan.values()):
         facts |= {"WORKLOAD": self.options.workload, "KCopy's transport": kcopyd.transport(self.options.workload, medium)}
-      print_facts(f"K, {medium.title}", facts)
+      report.print_facts(f"K, {medium.title}", facts)
       cases = []
       for shape, names in plan.items():
         chosen = [c for c in kcopyd.contenders(shape, engine) if c.name in names]

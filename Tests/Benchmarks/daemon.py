@@ -1,4 +1,4 @@
-"""The kcopyfs daemon under measurement: started once for the whole bench, used through its mount like anybody's."""
+"""Programs that serve a mount while they are measured: kcopyfs, used through its mount like anybody's, and idle-fuse beside it."""
 
 import os
 import signal
@@ -11,17 +11,22 @@ STOP_LIMIT = 15.0
 """Seconds: the contract says 10 for a stop, and a busy machine gets some more before it is killed."""
 
 
-class Daemon:
-  """A kcopyfs mount in a directory of its own. Start it with `with`: leaving stops it."""
+class Server:
+  """A program in the foreground with a mount in a directory of its own; the unwinding of the stack stops it.
 
-  def __init__(self, stack, binary, folder, options):
-    if not os.access(binary, os.X_OK):
-      raise Failure(f"{binary}: not an executable; build it, or name another with --daemon")
+  `command` is the program and its arguments; MOUNT among them stands for the mount point.
+  """
+
+  MOUNT = object()
+
+  def __init__(self, stack, folder, *command):
+    if not os.access(command[0], os.X_OK):
+      raise Failure(f"{command[0]}: not an executable; build it, or name another: see --help")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
       raise Failure("/dev/fuse is missing or may not be opened: the kernel has no FUSE, or this container does not see it")
+    self.name = os.path.basename(command[0])
     self.mount_point = make_directory(stack, os.path.join(folder, "mount"))
-    self.command = [binary, self.mount_point, "-f", "-o", options]
-    self._jobs = 0
+    self.command = [self.mount_point if word is self.MOUNT else word for word in command]
     self._log = remove_at_end(stack, os.path.join(folder, "daemon.log"))
     self._process = None
     stack.callback(self._stop)
@@ -33,7 +38,6 @@ class Daemon:
         self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"SWIFT_BACKTRACE": "enable=no"},
         start_new_session=True)
     wait_until(self._answers, START_LIMIT, f"{' '.join(self.command)}\nno mount within {START_LIMIT:.0f} s")
-    self.version = " ".join(run("cat", os.path.join(self.mount_point, "version"), limit=START_LIMIT).split())
 
   def _answers(self):
     if self._process.poll() is not None:
@@ -62,7 +66,37 @@ class Daemon:
     if not trouble and self._process.returncode != 0:
       trouble = f"ended with status {self._process.returncode}"
     if trouble:
-      raise Failure(f"kcopyfs {trouble}: {self._log_text()}")
+      raise Failure(f"{self.name} {trouble}: {self._log_text()}")
+
+  def resident(self):
+    """Bytes of memory that it has now."""
+    with open(f"/proc/{self._process.pid}/status", encoding="utf-8") as file:
+      return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
+
+  def cpu(self):
+    """User and system CPU seconds of the program with all its threads, so far."""
+    with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as file:
+      fields = file.read().rpartition(")")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return int(fields[11]) / ticks, int(fields[12]) / ticks
+
+  def sample(self, seconds, before):
+    """The Sample of what took so many seconds, from the program's CPU before it."""
+    user, system = self.cpu()
+    return Sample(seconds, user - before[0], system - before[1])
+
+  def _log_text(self):
+    with open(self._log, encoding="utf-8", errors="replace") as file:
+      return file.read()[-4000:].strip() or "(empty log)"
+
+
+class Daemon(Server):
+  """A kcopyfs mount."""
+
+  def __init__(self, stack, binary, folder, options):
+    super().__init__(stack, folder, binary, self.MOUNT, "-f", "-o", options)
+    self._jobs = 0
+    self.version = " ".join(run("cat", os.path.join(self.mount_point, "version"), limit=START_LIMIT).split())
 
   def next_job(self):
     """The variables for the command of another job."""
@@ -71,18 +105,6 @@ class Daemon:
 
   def remove_job(self):
     run("rmdir", os.path.join(self.mount_point, "jobs", f"b{self._jobs}"))
-
-  def cpu(self):
-    """User and system CPU seconds of the daemon with all its threads, so far."""
-    with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as file:
-      fields = file.read().rpartition(")")[2].split()
-    ticks = os.sysconf("SC_CLK_TCK")
-    return int(fields[11]) / ticks, int(fields[12]) / ticks
-
-  def sample(self, seconds, before):
-    """The Sample of a job that took so many seconds, from the daemon's CPU before it."""
-    user, system = self.cpu()
-    return Sample(seconds, user - before[0], system - before[1])
 
   def evidence(self):
     """What the daemon says about a failure: the refusals in the mount, the job's status, the log."""
@@ -93,7 +115,3 @@ class Daemon:
       except Failure as failure:
         texts.append(str(failure))
     return "\n".join([*texts, f"log: {self._log_text()}"])
-
-  def _log_text(self):
-    with open(self._log, encoding="utf-8", errors="replace") as file:
-      return file.read()[-4000:].strip() or "(empty log)"

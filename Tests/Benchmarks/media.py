@@ -55,10 +55,7 @@ class LoopsOnTmpfs(Medium):
   def __init__(self, stack, folder, size, destinations=DESTINATIONS):
     super().__init__(size)
     total = size * (1 + destinations)
-    _require_memory(total)
-    mount_point = make_directory(stack, os.path.join(folder, "tmpfs"))
-    stack.callback(_unmount, mount_point)
-    run("mount", "-t", "tmpfs", "-o", f"size={total + 64 * MIB},mode=0700", "kcopyfs-bench", mount_point)
+    mount_point = make_tmpfs(stack, os.path.join(folder, "tmpfs"), total)
     devices = []
     for name in ["source", *(f"destination{i}" for i in range(destinations))]:
       path = os.path.join(mount_point, name)
@@ -122,6 +119,15 @@ class FilesOnDisk(Medium):
       if os.path.exists(probe):
         os.unlink(probe)
     return True
+
+
+def make_tmpfs(stack, path, size):
+  """Mounts a tmpfs with room for `size` bytes of files; returns where."""
+  _require_memory(size)
+  mount_point = make_directory(stack, path)
+  stack.callback(_unmount, mount_point)
+  run("mount", "-t", "tmpfs", "-o", f"size={size + 64 * MIB},mode=0700", "kcopyfs-bench", mount_point)
+  return mount_point
 
 
 def fill(path, size, data):

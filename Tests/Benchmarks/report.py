@@ -115,6 +115,12 @@ def versions():
   return {name: run(command, "--version").splitlines()[0] for name, command in commands.items()}
 
 
+def print_facts(title, facts):
+  print(f"\n{title}:")
+  for name, value in facts.items():
+    print(f"  {name}: {value}")
+
+
 def write_json(path, facts, cases):
   with open(path, "w", encoding="utf-8") as file:
     json.dump(facts | {"cases": [case.record() for case in cases], "summary": [case.summary() for case in cases]}, file, indent=2)
