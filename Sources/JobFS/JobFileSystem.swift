@@ -152,10 +152,14 @@ public final class JobFileSystem: FileSystem {
   /// A placeholder's name becomes another node, and `submit` is another at each lookup: the kernel must ask each time.
   private func timeouts(_ node: Node) -> (name: Double, attributes: Double) {
     switch node {
-    case .submit, .check, .placeholder, .draft: (0, 0)
-    case .root, .readme, .version: (Self.long, Self.long)
+    // Their attributes hold: without that the kernel would ask for them at each open, to check permissions.
+    case .submit, .check, .placeholder: (0, Self.long)
+    case .draft: (0, 0)
+    case .root, .readme, .version, .events: (Self.long, Self.long)
+    // Asked for at each step of each path, and nothing but the time and the number of links ever changes.
+    case .jobs, .clients, .client(_, .directory): (Self.long, 1)
     // A client goes by rmdir alone, which the kernel sees.
-    case .stats, .metrics, .list, .events, .errors, .jobs, .clients, .client: (Self.long, 0)
+    case .stats, .metrics, .list, .errors, .client: (Self.long, 0)
     // Of a final job's directory only chmod changes anything, and that goes by way of the kernel; of others the time of the
     // last change. `ls -l` of a hundred thousand asks for each of them a while after it has read the directory.
     case .job(let id, .directory): (Self.long, jobs.job(id)?.isFinal == true ? 10 : 1)

@@ -66,16 +66,18 @@ extension Job {
   ///
   /// - Parameter isVisible: called when that is so, and nobody who waits has been told yet.
   func end(_ notification: KCopy.Notification, _ isVisible: () -> Void = {}) {
-    end(isVisible) { life in
+    end { life in
       let state: JobState =
         if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
       life.last = notification.progress
       life.maps = state == .done ? [] : notification.maps
       life.state = state
+    } isVisible: {
+      isVisible()
     }
   }
 
-  private func end(_ isVisible: () -> Void, _ body: (inout JobLife) -> Void) {
+  private func end(_ body: (inout JobLife) -> Void, isVisible: () -> Void) {
     life.withLock { life in
       precondition(life.state == nil, "a job ends once")
       body(&life)
@@ -100,7 +102,7 @@ extension Job {
 
   private func endArrival(_ state: JobState, _ errno: Int32) {
     let arrival = life.withLock { $0.arrival }
-    end({ arrival?.left() }) { life in
+    end { life in
       var progress = life.progress
       for index in progress.destinations.indices where progress.destinations[index].state != .done {
         progress.destinations[index].state = state == .cancelled ? .cancelled : .failed
@@ -108,6 +110,8 @@ extension Job {
       life.last = progress
       life.refusal = errno
       life.state = state
+    } isVisible: {
+      arrival?.left()
     }
   }
 

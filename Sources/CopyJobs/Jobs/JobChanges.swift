@@ -22,8 +22,14 @@ public final class JobChanges: Sendable {
 
   public let events = EventLog()
   private let state = Locked(Counts())
-  private let listener: Locked<(@Sendable (Job) -> Void)?> = Locked(nil)
+  private let listener: Locked<Listener?> = Locked(nil)
   private let isListening = Atomic(false)
+
+  /// A closure by itself behind a generic lock is wrapped in two more at each look at it: ten thousand looks make a long call.
+  private final class Listener: Sendable {
+    let body: @Sendable (Job) -> Void
+    init(_ body: @escaping @Sendable (Job) -> Void) { self.body = body }
+  }
 
   public init() {}
 
@@ -31,7 +37,7 @@ public final class JobChanges: Sendable {
 
   /// Has every change told to somebody, with no lock held, on whatever thread it comes from: it has to return soon.
   public func listen(_ body: @escaping @Sendable (Job) -> Void) {
-    listener.withLock { $0 = body }
+    listener.withLock { $0 = Listener(body) }
     isListening.store(true, ordering: .releasing)
   }
 
@@ -63,6 +69,6 @@ public final class JobChanges: Sendable {
   func tell(of job: Job) {
     events.wake()
     guard isListening.load(ordering: .acquiring) else { return }
-    listener.withLock { $0 }?(job)
+    listener.withLock { $0 }?.body(job)
   }
 }
