@@ -83,11 +83,12 @@ struct SubmitClient: Sendable, CustomTestStringConvertible {
       + python.map { SubmitClient(program: "python3", script: $0) } + deaf
   }
 
-  /// Runs it with a record for the job `name`.
+  /// Runs it with a record for the job `a`.
+  /// - Parameter end: what the file `$T/record` has after the record.
   /// - Returns: when it went well, the output is what `state` says at once.
-  func run(_ bench: Workbench, _ daemon: Daemon, record: String, name: String = "a") throws -> Outcome {
-    let file = try bench.file("record", Array((record + "\n").utf8))
-    let job = daemon.path("jobs/" + name)
+  func run(_ bench: Workbench, _ daemon: Daemon, record: String, end lineEnd: String = "\n") throws -> Outcome {
+    let file = try bench.file("record", Array((record + lineEnd).utf8))
+    let job = daemon.path("jobs/a")
     if program == "python3" {
       let begin = "import os, pathlib, shutil, subprocess, sys, tempfile\nr, j, t = sys.argv[1:]\n"
       let end = report == .nothing ? "" : "\nprint(open(j + '/state').read().strip())"
