@@ -10,11 +10,13 @@ struct GoProgram {
   /// Compiles it, which takes a quarter of a second.
   init(_ bench: Workbench) throws {
     path = bench.disk + "/program"
-    try FaultKit.run("gccgo", "-o", path, try bench.file("program.go", Array(Self.source.utf8))).orThrow()
+    try run("gccgo", "-o", path, try bench.file("program.go", Array(Self.source.utf8))).orThrow()
   }
 
-  /// - Parameter record: for the ways of writing.
-  func run(_ way: String, _ file: String, record: String = "") throws -> Outcome { try FaultKit.run(path, way, file, record) }
+  func write(_ way: String, _ file: String, record: String) throws -> Outcome { try run(path, way, file, record) }
+
+  /// Prints the file, by a copy of it for one of the ways.
+  func read(_ way: String, _ file: String) throws -> Outcome { try run(path, way, file, path + ".copy") }
 
   private static let source = #"""
     package main
@@ -58,8 +60,15 @@ struct GoProgram {
     		return err
     	}
     	if way == "Copy" {
-    		_, err = io.Copy(os.Stdout, file)
-    		return err
+    		// From file to file it tries copy_file_range(2) first.
+    		copied, err := os.Create(os.Args[3])
+    		if err == nil {
+    			_, err = io.Copy(copied, file)
+    		}
+    		if err != nil {
+    			return err
+    		}
+    		return read("ReadFile", os.Args[3])
     	}
     	scanner := bufio.NewScanner(file)
     	for scanner.Scan() {

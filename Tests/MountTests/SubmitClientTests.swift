@@ -18,10 +18,10 @@ struct SubmitClientTests {
       let destination = try bench.file("destination", [])
       for way in GoProgram.writing {
         let path = daemon.path("jobs/" + way)
-        let refused = try program.run(way, path, record: "form=\(source) to=\(destination)")
+        let refused = try program.write(way, path, record: "form=\(source) to=\(destination)")
         #expect(refused.ending == .exit(1) && refused.errorText.contains("invalid argument"), "\(refused)")
         try eventually(within: .seconds(5), "\(way) is free") { !Files.exists(path) }
-        let accepted = try program.run(way, path, record: "from=\(source) to=\(destination)")
+        let accepted = try program.write(way, path, record: "from=\(source) to=\(destination)")
         #expect(accepted.succeeded && accepted.errorText.isEmpty, "\(accepted)")
         #expect(try daemon.job(way).result() == "ok")
       }
