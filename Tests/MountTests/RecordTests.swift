@@ -213,6 +213,29 @@ struct RecordTests {
     }
   }
 
+  @Test("The name of a refused record is free as soon as its file is closed", arguments: ["O_TRUNC", "O_EXCL"])
+  func freeAtOnce(flag: String) throws {
+    try withDaemon { _, daemon in
+      // The kernel tells of the last close only after close(2) has returned.
+      let script = """
+        import collections, errno, os, sys
+        seen = collections.Counter()
+        for turn in range(4000):
+            try:
+                fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | getattr(os, sys.argv[2]))
+            except OSError as e:
+                seen["open " + errno.errorcode[e.errno]] += 1
+                continue
+            try: os.write(fd, b"rubbish\\n")
+            except OSError as e: seen["write " + errno.errorcode[e.errno]] += 1
+            os.close(fd)
+        print(*seen.items())
+        """
+      let outcome = try python(script, daemon.path("jobs/x"), flag)
+      #expect(outcome.line == "('write EINVAL', 4000)", "\(outcome)")
+    }
+  }
+
   @Test("A second record into one name is EBUSY, and the first stands")
   func twoRecords() throws {
     try withSource { bench, daemon, record in
