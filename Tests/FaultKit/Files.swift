@@ -65,6 +65,10 @@ public enum Files {
     _ = try checked(Glibc.unlink(path), "unlink \(path)")
   }
 
+  public static func rename(_ path: String, to other: String) throws {
+    _ = try checked(Glibc.rename(path, other), "rename \(path) \(other)")
+  }
+
   public static func link(_ path: String, as other: String) throws {
     _ = try checked(Glibc.link(path, other), "link \(path) \(other)")
   }

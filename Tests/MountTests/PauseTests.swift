@@ -9,9 +9,15 @@ struct PauseTests {
     let job: Job
     let letGo: () throws -> Void
 
-    /// - Parameter state: of the contract's table.
-    init(_ state: String, _ bench: Workbench, _ daemon: Daemon) throws {
+    /// - Parameters:
+    ///   - state: of the contract's table.
+    ///   - lasts: whether it stays until `letGo`. A copy that waits for pages gets some after a second; a barrier gets none.
+    init(_ state: String, lasts: Bool = false, _ bench: Workbench, _ daemon: Daemon) throws {
       switch state {
+      case "queued" where lasts:
+        let held = try HeldJob(bench, daemon)
+        job = try daemon.submit("op=none context='a b'", as: "queued")
+        letGo = { try held.letGo() }
       case "queued":
         // With all pages in use by another it waits its turn.
         let held = try HeldJob(bench, daemon)

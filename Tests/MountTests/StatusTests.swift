@@ -52,61 +52,6 @@ struct StatusTests {
     }
   }
 
-  static let nasty = "it's \"so\" $HOME `id` \\ ; * é ü 日本 = end"
-
-  @Test("A shell can eval it, whatever stands in a path or in context", arguments: ["bash", "dash", "busybox"], ["eval", "."])
-  func evaluated(by name: String, way: String) throws {
-    try withDaemon { bench, daemon in
-      let source = try bench.file("a b'c \"d\" $e é", Pattern.bytes(100, seed: 1))
-      let destination = try bench.file("to' $(id) `x`\\ ü", [])
-      let job = try daemon.copy("from=\(quoted(source)) to=\(quoted(destination)) context=\(quoted(StatusTests.nasty))")
-      let load = way == "eval" ? "s=$(cat \"$F\") && eval \"$s\"" : ". \"$F\""
-      let script = "\(load) && printf '%s\\n' \"$context\" \"$dest0_path\" \"$state\" \"$error\""
-      let outcome = try shell(script, with: name, environment: ["F": job.path + "/status"])
-      let lines = outcome.text.split(separator: "\n", omittingEmptySubsequences: false)
-      #expect(lines.count == 5 && lines[0] == StatusTests.nasty && lines[1].hasPrefix(destination), "\(outcome)")
-      #expect(lines.count == 5 && lines[2] == "done" && lines[3] == "", "\(outcome)")
-      #expect(try Files.read(destination) == Files.read(source))
-    }
-  }
-
-  /// Prints what differs between status and status.json; counters must be numbers in JSON.
-  static let comparison = #"""
-    import json, shlex, sys
-    flat = dict(w.split("=", 1) for w in shlex.split(open(sys.argv[1] + "/status", encoding="utf-8").read()))
-    tree = json.load(open(sys.argv[1] + "/status.json", encoding="utf-8"))
-    dests = tree["dests"]
-    def same(text, value):
-        if value is None: return text == ""
-        if isinstance(value, bool): return False
-        if isinstance(value, int): return text != "" and int(text.rstrip("B"), 0) == value
-        if isinstance(value, float): return text != "" and abs(float(text) - value) < 2e-6
-        return text == value
-    for key, text in flat.items():
-        if key == "dests":
-            if int(text) != len(dests): print("dests", text, len(dests))
-        elif key.startswith("dest"):
-            index, name = key[4:].split("_", 1)
-            if not same(text, dests[int(index)].get(name, "absent")): print(key, repr(text), dests[int(index)])
-        elif not same(text, tree.get(key, "absent")): print(key, repr(text), repr(tree.get(key, "absent")))
-    for key in ["id", "attempt", "read_err", "bytes_total", "bytes_done", "bytes_durable", "uid"]:
-        if not isinstance(tree[key], int): print(key, "is no number:", repr(tree[key]))
-    for key in tree:
-        if key not in flat: print(key, "is only in JSON")
-    """#
-
-  @Test("status.json is the same snapshot as one JSON object")
-  func json() throws {
-    try withDaemon { bench, daemon in
-      let source = try bench.file("source", Pattern.bytes(100, seed: 1))
-      let destination = try bench.file("to' \"ü\\", [])
-      let job = try daemon.copy("from=\(source) to=\(quoted(destination)) context=\(quoted(StatusTests.nasty))")
-      let outcome = try python(StatusTests.comparison, job.path)
-      #expect(outcome.succeeded && outcome.text.isEmpty, "\(outcome)")
-      #expect(try job.text("status.json").hasSuffix("}\n"))
-    }
-  }
-
   @Test("spec written to submit makes the same job again, its sizes resolved", arguments: ["", " tail=zero", " context='it'\\''s é'"])
   func spec(keys: String) throws {
     try withDaemon { bench, daemon in

@@ -1,84 +1,59 @@
 import FaultKit
+import Foundation
 import Testing
-
-/// A way to write the record `$R` (a line, also in the file `$T/record`) to the name `$J`.
-struct SubmitClient: Sendable, CustomTestStringConvertible {
-  let shell: String
-  let script: String
-  var testDescription: String { "\(shell): \(script)" }
-
-  static let builtin = [
-    "echo \"$R\" > \"$J\"", "echo \"$R\" >> \"$J\"", "printf '%s\\n' \"$R\" > \"$J\"", "set -C; echo \"$R\" > \"$J\"",
-    "cat > \"$J\" <<EOF\n$R\nEOF", "{ echo \"# made by hand\"; echo \"$R\"; } > \"$J\"", "(echo \"$R\") > \"$J\"",
-    "exec 4> \"$J\"; echo \"$R\" >&4",
-  ]
-
-  static let tools = [
-    "/bin/echo \"$R\" > \"$J\"", "echo \"$R\" | cat > \"$J\"", "echo \"$R\" | tee \"$J\" > /dev/null", "cp \"$T/record\" \"$J\"",
-    "cat \"$T/record\" > \"$J\"", "dd if=\"$T/record\" of=\"$J\" status=none", "dd if=\"$T/record\" of=\"$J\" bs=1 status=none",
-    "echo \"$R\" | dd of=\"$J\" conv=fsync status=none", "echo \"$R\" | sed \"w $J\" > /dev/null", "busybox cp \"$T/record\" \"$J\"",
-  ]
-
-  static let python = [
-    "with open(j, 'w') as f: print(r, file=f)", "with open(j, 'x') as f: f.write(r + '\\n')", "pathlib.Path(j).write_text(r + '\\n')",
-    "f = os.open(j, os.O_WRONLY | os.O_CREAT); os.write(f, r.encode() + b'\\n'); os.close(f)", "shutil.copyfile(t, j)",
-    "subprocess.run(['echo', r], stdout=open(j, 'w'), check=True)", "with open(j, 'wb', buffering=0) as f: f.write(r.encode() + b'\\n')",
-  ]
-
-  static var all: [SubmitClient] {
-    let shells = ["bash", "dash", "busybox", "zsh"].filter(Command.isInstalled)
-    return shells.flatMap { name in builtin.map { SubmitClient(shell: name, script: $0) } }
-      + tools.map { SubmitClient(shell: "bash", script: $0) } + python.map { SubmitClient(shell: "python3", script: $0) }
-  }
-
-  /// Runs it with a record for the job `name`.
-  func run(_ bench: Workbench, _ daemon: Daemon, record: String, name: String = "a") throws -> Outcome {
-    let file = try bench.file("record", Array((record + "\n").utf8))
-    let job = daemon.path("jobs/" + name)
-    if shell == "python3" {
-      let begin = "import os, pathlib, shutil, subprocess, sys\nr, j, t = sys.argv[1:]\n"
-      return try FaultKit.python(begin + script, record, job, file)
-    }
-    return try FaultKit.shell(script, with: shell, environment: ["R": record, "J": job, "T": bench.disk])
-  }
-}
 
 @Suite("Clients that submit")
 struct SubmitClientTests {
-  @Test("Each makes exactly one job, a directory by the time that it ends", arguments: SubmitClient.all)
-  func accepted(client: SubmitClient) throws {
-    try withDaemon { bench, daemon in
-      let bytes = Pattern.bytes(4096, seed: 1)
-      let source = try bench.file("source", bytes)
-      let destination = try bench.file("destination", [])
-      let outcome = try client.run(bench, daemon, record: "from=\(source) to=\(destination) context='a b'")
-      #expect(outcome.succeeded && outcome.errorText.isEmpty, "\(outcome)")
-      #expect(try daemon.job("a").isDirectory())
-      #expect(try daemon.jobNames == ["a"])
-      #expect(try daemon.job("a").result() == "ok")
-      #expect(try daemon.job("a").status()["context"] == "a b")
-      #expect(Pattern.difference(try Files.read(destination), from: bytes) == nil)
-      #expect(try daemon.refusals.isEmpty)
-    }
-  }
+  @Test("Each makes exactly one job, a directory as soon as it ends", arguments: SubmitClient.all)
+  func accepted(client: SubmitClient) throws { try client.checkAccepted() }
 
   @Test("Each fails when its record is refused, nothing is left, and the name can be used again", arguments: SubmitClient.all)
-  func refused(client: SubmitClient) throws {
+  func refused(client: SubmitClient) throws { try client.checkRefused() }
+
+  @Test("Go's ways of writing a file make a job, and tell of a refused record")
+  func go() throws {
     try withDaemon { bench, daemon in
-      let source = try bench.file("source", Pattern.bytes(4096, seed: 1))
+      let program = try GoProgram(bench)
+      let source = try bench.file("source", Pattern.bytes(10, seed: 1))
       let destination = try bench.file("destination", [])
-      let outcome = try client.run(bench, daemon, record: "form=\(source) to=\(destination)")
-      // busybox's printf fails without a word.
-      #expect(!outcome.succeeded && (!outcome.errorText.isEmpty || client.shell == "busybox"), "\(outcome)")
-      try daemon.expectNoJobs()
-      let refusal = try #require(try daemon.refusals.first)
-      #expect(refusal["error"] == "EINVAL" && refusal["job"] == "a" && refusal["text"].contains("from"), "\(refusal)")
-      #expect(try client.run(bench, daemon, record: "from=\(source) to=\(destination)").succeeded)
-      #expect(try daemon.job("a").result() == "ok")
+      for way in GoProgram.writing {
+        let path = daemon.path("jobs/" + way)
+        let refused = try program.write(way, path, record: "form=\(source) to=\(destination)")
+        #expect(refused.ending == .exit(1) && refused.errorText.contains("invalid argument"), "\(refused)")
+        try eventually(within: .seconds(5), "\(way) is free") { !Files.exists(path) }
+        let accepted = try program.write(way, path, record: "from=\(source) to=\(destination)")
+        #expect(accepted.succeeded && accepted.errorText.isEmpty, "\(accepted)")
+        #expect(try daemon.job(way).result() == "ok")
+      }
+      #expect(try daemon.jobNames == GoProgram.writing.sorted())
+      #expect(try daemon.refusals.map { $0["job"] } == GoProgram.writing)
     }
   }
 
-  @Test("A shell reads the name of its job back from submit", arguments: ["bash", "dash", "busybox", "zsh"].filter(Command.isInstalled))
+  @Test("Foundation's writes to the name itself make a job, and throw when the record is refused")
+  func foundation() throws {
+    let ways: [(name: String, write: (String, String) throws -> Void)] = [
+      ("String", { try $0.write(toFile: $1, atomically: false, encoding: .utf8) }),
+      ("Data", { try Data($0.utf8).write(to: URL(fileURLWithPath: $1)) }),
+      ("NewData", { try Data($0.utf8).write(to: URL(fileURLWithPath: $1), options: .withoutOverwriting) }),
+    ]
+    try withDaemon { bench, daemon in
+      let source = try bench.file("source", Pattern.bytes(10, seed: 1))
+      let destination = try bench.file("destination", [])
+      for (name, write) in ways {
+        let path = daemon.path("jobs/" + name)
+        #expect(throws: CocoaError.self) { try write("form=\(source) to=\(destination)\n", path) }
+        try eventually(within: .seconds(5), "\(name) is free") { !Files.exists(path) }
+        try write("from=\(source) to=\(destination)\n", path)
+        #expect(try daemon.job(name).isDirectory() && daemon.job(name).result() == "ok")
+        #expect(throws: CocoaError.self, "the name is taken") { try write("from=\(source) to=\(destination)\n", path) }
+      }
+      #expect(try daemon.jobNames == ways.map(\.name).sorted())
+      #expect(try daemon.refusals.allSatisfy { $0["error"] == "EINVAL" } && daemon.refusals.count == ways.count)
+    }
+  }
+
+  @Test("A shell reads the name of its job back from submit", arguments: SubmitClient.shells)
   func nameBack(from name: String) throws {
     try withDaemon { bench, daemon in
       let source = try bench.file("source", Pattern.bytes(10, seed: 1))
