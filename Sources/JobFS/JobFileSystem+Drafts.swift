@@ -49,8 +49,10 @@ extension JobFileSystem {
     guard requester.uid == draft.uid else {
       throw Refusal(errno: EPERM, column: 0, text: "the draft is uid \(draft.uid)'s, and only they can submit it")
     }
-    try JobName.check(name)
-    if JobName.isDraft(name) { return drafts.rename(draft.name, to: name) }
+    if JobName.isDraft(name) {
+      try JobName.checkDraft(name)
+      return drafts.rename(draft.name, to: name)
+    }
     try Self.checkNewName(name)
     if placeholders.contains(name) { throw Refusal(errno: EBUSY, column: 0, text: "a record for \(name) is being written") }
     _ = try jobs.accept(draft: draft.bytes, name: name, for: asker(requester))

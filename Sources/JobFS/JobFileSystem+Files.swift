@@ -12,7 +12,8 @@ extension JobFileSystem {
     case .submit: open(.submission(submission(.jobs, requester)), isStream: true, reply)
     case .check: open(.submission(submission(.check, requester)), isStream: true, reply)
     case .placeholder(let number):
-      guard let name = placeholders.reopen(number) else { return reply.fail(ENOENT) }
+      // Gone since it was looked up: ESTALE lets the kernel look again, where ENOENT would be the caller's.
+      guard let name = placeholders.reopen(number) else { return reply.fail(ESTALE) }
       open(.submission(submission(.job(name), requester)), isStream: false, reply)
     case .draft(let number): openDraft(number, flags: flags, by: requester, reply)
     case .events: writes ? reply.fail(EACCES) : open(.events(EventReader(jobs.changes.events, for: requester)), isStream: true, reply)
@@ -47,8 +48,10 @@ extension JobFileSystem {
   ) {
     guard Node(directory) == .jobs else { return reply.fail(EPERM) }
     do throws(Refusal) {
-      try JobName.check(name)
-      if JobName.isDraft(name) { return createDraft(name, by: requester, reply) }
+      if JobName.isDraft(name) {
+        try JobName.checkDraft(name)
+        return createDraft(name, by: requester, reply)
+      }
       try Self.checkNewName(name)
     } catch {
       jobs.refuse(error, record: [], job: Words.printable(name.utf8), uid: requester.uid, pid: requester.pid)
@@ -60,7 +63,9 @@ extension JobFileSystem {
     reply.succeed(entry, OpenFile(handle: handles.add(Handle(.submission(submission(.job(name), requester)))), isStream: false))
   }
 
+  /// The name of a job that brings its own.
   static func checkNewName(_ name: String) throws(Refusal) {
+    try JobName.check(name)
     guard !JobName.isReserved(name) else {
       throw Refusal(errno: EINVAL, column: 0, text: "names of digits alone are given by submit")
     }
@@ -71,7 +76,7 @@ extension JobFileSystem {
   ) {
     guard let open = handles[handle], let node = Node(node) else { return reply.fail(EBADF) }
     switch open.kind {
-    case .text where node == .list && offset == 0 && isLong:
+    case .text where node == .list && isLong && (offset == 0 || open.bytes.withLock { $0 == nil }):
       // A hundred thousand lines take a while, and others want to be served meanwhile.
       let held = HeldReply(reply)
       renderer.perform { [self] in
@@ -98,7 +103,8 @@ extension JobFileSystem {
   private func readText(
     _ node: Node, _ open: Handle, from offset: UInt64, _ size: Int, by requester: Requester, _ reply: consuming DataReply
   ) {
-    guard offset > 0 || render(node, for: requester, into: open) else {
+    // Later reads see what the first one saw, wherever that was.
+    guard offset > 0 && open.bytes.withLock({ $0 != nil }) || render(node, for: requester, into: open) else {
       if case .client = node { return reply.fail(ENODEV) }
       return reply.fail(ENOENT)
     }

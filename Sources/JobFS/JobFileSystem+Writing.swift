@@ -13,9 +13,9 @@ extension JobFileSystem {
     case .submission(let submission):
       let write = Submission.Write()
       switch submission.take(bytes, as: write, uid: requester.uid, gid: requester.gid) {
-      case .answered(let result): answer(submission, result, reply)
+      case .answered(let result): answer(submission, node, result, reply)
       case .undecided(let batch):
-        let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, $1, $0) }
+        let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, node, $1, $0) }
         submission.decide(batch, reply: pending)
       }
     case .control(let job, let line): control(job, line, bytes, by: requester, reply)
@@ -29,24 +29,29 @@ extension JobFileSystem {
     }
   }
 
-  private func answer(_ submission: Submission, _ result: Result<Int, Refusal>, _ reply: consuming CountReply) {
+  private func answer(_ submission: Submission, _ node: NodeID, _ result: Result<Int, Refusal>, _ reply: consuming CountReply) {
+    settle(submission, node, result)
     switch result {
-    case .success(let count):
-      listAsJob(submission)
-      reply.succeed(count: count)
+    case .success(let count): reply.succeed(count: count)
     case .failure(let refusal): reply.fail(refusal.errno)
     }
   }
 
-  /// From the answer on the name is the job's directory.
-  private func listAsJob(_ submission: Submission) {
-    if let name = submission.name, submission.hasJob { placeholders.unlist(name) }
+  /// From the answer on the name is the job's directory, or free again; but not because of a stranger's write, or one too many.
+  private func settle(_ submission: Submission, _ node: NodeID, _ result: Result<Int, Refusal>) {
+    guard let name = submission.name, case .placeholder(let number) = Node(node) else { return }
+    if submission.hasJob {
+      placeholders.unlist(name)
+    } else if case .failure(let refusal) = result, refusal.errno != EPERM, refusal.errno != EBUSY {
+      placeholders.unlist(number)
+    }
   }
 
   public func flush(_ node: NodeID, handle: UInt64, by requester: Requester, reply: consuming StatusReply) {
     switch handles[handle]?.kind {
     case .submission(let submission):
       guard let refusal = submission.closesUnfinished(byThread: requester.pid) else { return reply.succeed() }
+      settle(submission, node, .failure(refusal))
       reply.fail(refusal.errno)
     case .control(let job, let line): line.ends(by: requester) ? finish(job, line, by: requester, reply) : reply.succeed()
     case .value(let client, let parameter, let line):
@@ -66,18 +71,17 @@ extension JobFileSystem {
     let write = Submission.Write()
     switch submission.finish(as: write) {
     case nil: reply.succeed()
-    case .answered(let result)?: answer(submission, result, reply)
+    case .answered(let result)?: answer(submission, node, result, reply)
     case .undecided(let batch)?:
-      let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, $1, $0) }
+      let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, node, $1, $0) }
       submission.decide(batch, reply: pending)
     }
   }
 
-  private func answer(_ submission: Submission, _ result: Result<Int, Refusal>, _ reply: consuming StatusReply) {
+  private func answer(_ submission: Submission, _ node: NodeID, _ result: Result<Int, Refusal>, _ reply: consuming StatusReply) {
+    settle(submission, node, result)
     switch result {
-    case .success:
-      listAsJob(submission)
-      reply.succeed()
+    case .success: reply.succeed()
     case .failure(let refusal): reply.fail(refusal.errno)
     }
   }

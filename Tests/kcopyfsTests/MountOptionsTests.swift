@@ -32,7 +32,8 @@ struct MountOptionsTests {
     "An option that can't be obeyed is refused by its name",
     arguments: [
       "pgaes=512", "ro", "state", "state=", "state=relative", "pages", "pages=", "pages=255", "pages=-1", "pages=1e3", "pages=1k",
-      "pages=268435457", "pages=99999999999999999999", "max_jobs=0", "allow_other=yes", "keep=5", "=", "max_jobs_per_uid=5",
+      "pages=268435457", "pages=99999999999999999999", "max_jobs=0", "allow_other=yes", "keep", "keep=-1", "keep=1s", "=",
+      "max_jobs_per_uid=0",
     ])
   func refused(option: String) throws {
     let error = #expect(throws: OptionError.self) { try MountOptions(["allow_other,\(option)"]) }

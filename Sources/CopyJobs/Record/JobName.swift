@@ -29,6 +29,16 @@ public enum JobName {
     }
   }
 
+  /// Refuses what no draft can be called: more than 255 of the printable characters of ASCII.
+  ///
+  /// - Throws: `EINVAL`, with the column counted from the beginning of the name.
+  public static func checkDraft(_ name: String) throws(Refusal) {
+    for (column, byte) in name.utf8.enumerated() where !(0x20...0x7e).contains(byte) {
+      throw Refusal(errno: EINVAL, column: column, text: "the name of a draft is made of printable ASCII, not as \"\(shown(name))\"")
+    }
+    guard name.utf8.count <= 255 else { throw Refusal(errno: EINVAL, column: 255, text: "the name of a draft has at most 255 characters") }
+  }
+
   /// Whether the name is made of digits only: those are given by the daemon.
   public static func isReserved(_ name: String) -> Bool {
     !name.isEmpty && name.utf8.allSatisfy(Byte.isDigit)

@@ -2,14 +2,13 @@ internal import FuseKit
 
 /// What a node of the tree is; its number is made from it, so that no table is needed but for files that wait to be jobs.
 ///
-/// Six different ranges:
+/// Five different ranges:
 /// 1. below 16: the files at the root;
 /// 2. from 4096 on: a job's number times 4096, and which of its files;
 /// 3. with bit 61: a client's number times 256, and which of its files;
-/// 4. with bit 62: a file in `jobs/` whose record is not complete;
+/// 4. with bit 62: a file in `jobs/` whose record is not complete, or a draft;
 /// 5. with bit 63: `submit` and `check`, a new number at each lookup, for a write that is being decided holds its inode, and
-///    other writers of the same one would be stuck;
-/// 6. with bit 60: a draft.
+///    other writers of the same one would be stuck.
 enum Node: Hashable {
   case root, readme, version, stats, metrics, list, events, errors, jobs, clients
   case submit(UInt64)
@@ -23,7 +22,6 @@ enum Node: Hashable {
   /// Shown as the inodes of `submit` and `check`, whatever numbers they have.
   static let submitInode: UInt64 = 15
   static let checkInode: UInt64 = 14
-  private static let draftBit: UInt64 = 1 << 60
   private static let clientBit: UInt64 = 1 << 61
   private static let placeholderBit: UInt64 = 1 << 62
   private static let submitBit: UInt64 = 1 << 63
@@ -33,12 +31,11 @@ enum Node: Hashable {
       let counter = number & ~Self.submitBit
       self = counter % 2 == 0 ? .submit(counter / 2) : .check(counter / 2)
     } else if number & Self.placeholderBit != 0 {
-      self = .placeholder(number & ~Self.placeholderBit)
+      let counter = number & ~Self.placeholderBit
+      self = counter % 2 == 0 ? .placeholder(counter / 2) : .draft(counter / 2)
     } else if number & Self.clientBit != 0 {
       guard let file = ClientFile(rawValue: UInt8(number % 256)) else { return nil }
       self = .client((number & ~Self.clientBit) / 256, file)
-    } else if number & Self.draftBit != 0 {
-      self = .draft(number & ~Self.draftBit)
     } else if number >= 4096 {
       guard let file = JobFile(number: Int(number % 4096)) else { return nil }
       self = .job(number / 4096, file)
@@ -65,8 +62,8 @@ enum Node: Hashable {
     switch self {
     case .submit(let counter): counter * 2 | Self.submitBit
     case .check(let counter): counter * 2 + 1 | Self.submitBit
-    case .draft(let counter): counter | Self.draftBit
-    case .placeholder(let counter): counter | Self.placeholderBit
+    case .draft(let counter): counter * 2 + 1 | Self.placeholderBit
+    case .placeholder(let counter): counter * 2 | Self.placeholderBit
     case .job(let id, let file): id * 4096 + UInt64(file.number)
     case .client(let number, let file): number * 256 + UInt64(file.rawValue) | Self.clientBit
     default: NodeID((Self.fixed.firstIndex(of: self) ?? 0) + 1)

@@ -85,6 +85,15 @@ final class Placeholders: Sendable {
     }
   }
 
+  /// Takes the name away from one of them, and from no other that has it by now.
+  func unlist(_ number: UInt64) {
+    state.withLock { state in
+      guard let placeholder = state.byNumber[number], placeholder.isListed else { return }
+      state.byName[placeholder.name] = nil
+      state.byNumber[number]?.isListed = false
+    }
+  }
+
   func release(_ number: UInt64) {
     state.withLock { state in
       state.byNumber[number]?.opens -= 1
