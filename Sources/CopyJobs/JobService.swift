@@ -36,6 +36,7 @@ public final class JobService: Sendable {
   private let journal: Journal
   private let devices = DeviceTable()
   private let stopping = Atomic(false)
+  private let isReserving = Atomic(false)
 
   /// - Throws: `DeviceError` when the client's pages or the threads can't be had.
   public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
@@ -45,6 +46,7 @@ public final class JobService: Sendable {
     admission = Admission(table: devices)
     self.journal = journal
     self.configuration = configuration
+    reserveNumbers()
   }
 
   /// Tells where the mount is, so that a path into it is refused.
@@ -113,9 +115,21 @@ public final class JobService: Sendable {
 
   private func nextNumber() throws(Refusal) -> UInt64 {
     do throws(JournalError) {
-      return try journal.nextNumber()
+      let number = try journal.nextNumber()
+      reserveNumbers()
+      return number
     } catch {
       throw Refusal(errno: EIO, column: 0, text: "the journal failed: \(error.text)")
+    }
+  }
+
+  /// Elsewhere, and ahead: who needs a number may be who mustn't wait.
+  private func reserveNumbers() {
+    guard !journal.keepsNothing, journal.isShort, !isReserving.exchange(true, ordering: .relaxed) else { return }
+    turns.perform { [self] in
+      // What fails is tried again, and told, when the last one is gone.
+      try? journal.reserve()
+      isReserving.store(false, ordering: .relaxed)
     }
   }
 

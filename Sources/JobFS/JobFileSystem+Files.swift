@@ -76,7 +76,7 @@ extension JobFileSystem {
   ) {
     guard let open = handles[handle], let node = Node(node) else { return reply.fail(EBADF) }
     switch open.kind {
-    case .text where node == .list && isLong && (offset == 0 || open.bytes.withLock { $0 == nil }):
+    case .text where isLong(node) && (offset == 0 || open.bytes.withLock { $0 == nil }):
       // A hundred thousand lines take a while, and others want to be served meanwhile.
       let held = HeldReply(reply)
       renderer.perform { [self] in
@@ -113,21 +113,24 @@ extension JobFileSystem {
 
   /// Renders the text that this open file is read as from now on.
   private func render(_ node: Node, for requester: Requester, into open: Handle) -> Bool {
-    let text: [UInt8]? =
-      switch node {
-      case .readme: RootText.readme
-      case .version: RootText.version
-      case .stats: StatsText.stats(jobs)
-      case .metrics: StatsText.metrics(jobs)
-      case .list: RootText.list(jobs, for: requester)
-      case .errors: RootText.errors(jobs, for: requester.uid)
-      case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
-      case .client(let number, let file): jobs.clients.client(number).flatMap { ClientText.text($0, file) }
-      default: nil
-      }
-    guard let text else { return false }
+    guard let text = text(node, for: requester) else { return false }
     open.bytes.withLock { $0 = text }
     return true
+  }
+
+  /// What a file says now; `nil` for those that have no text, or are gone.
+  func text(_ node: Node, for requester: Requester) -> [UInt8]? {
+    switch node {
+    case .readme: RootText.readme
+    case .version: RootText.version
+    case .stats: StatsText.stats(jobs)
+    case .metrics: StatsText.metrics(jobs)
+    case .list: RootText.list(jobs, for: requester)
+    case .errors: RootText.errors(jobs, for: requester.uid)
+    case .job(let id, let file): jobs.job(id).flatMap { self.text($0, file) }
+    case .client(let number, let file): jobs.clients.client(number).flatMap { ClientText.text($0, file) }
+    default: nil
+    }
   }
 
   private static func part(_ text: [UInt8], from offset: UInt64, _ size: Int) -> ArraySlice<UInt8> {

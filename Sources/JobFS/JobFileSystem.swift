@@ -101,8 +101,14 @@ public final class JobFileSystem: FileSystem {
     ("check", .check(0)), ("events", .events), ("errors", .errors), ("clients", .clients), ("jobs", .jobs),
   ]
 
-  /// Whether `list` takes a while.
-  var isLong: Bool { jobs.count > 1000 }
+  /// Whether the text of a file takes so long to render that others would have to wait: a thousand lines and more.
+  func isLong(_ node: Node) -> Bool {
+    switch node {
+    case .list: jobs.count > 1000
+    case .job(let id, .destinationMap(let index)): (jobs.job(id)?.map(of: index).extents.count ?? 0) > 1000
+    default: false
+    }
+  }
 
   /// What a directory of a job holds, without what was removed from it.
   func entries(of file: JobFile, _ job: Job) -> [(name: String, node: Node)] {
@@ -130,11 +136,13 @@ public final class JobFileSystem: FileSystem {
 
   public func attributes(of node: NodeID, by requester: Requester, reply: consuming AttributesReply) {
     guard let node = Node(node) else { return reply.fail(ENOENT) }
-    if node == .list, isLong {
+    if isLong(node) {
       let held = HeldReply(reply)
       return renderer.perform { [self] in
         guard let reply = held.take() else { return }
-        reply.succeed(rootFile(node, 0o444, RootText.list(jobs, for: requester).count), timeout: 0)
+        guard var attributes = attributes(node, for: requester), let text = text(node, for: requester) else { return reply.fail(ENOENT) }
+        attributes.size = UInt64(text.count)
+        reply.succeed(attributes, timeout: 0)
       }
     }
     // Before the attributes: what is final now was not when they were looked at, otherwise.
@@ -163,6 +171,8 @@ public final class JobFileSystem: FileSystem {
     // Of a final job's directory only chmod changes anything, and that goes by way of the kernel; of others the time of the
     // last change. `ls -l` of a hundred thousand asks for each of them a while after it has read the directory.
     case .job(let id, .directory): (Self.long, jobs.job(id)?.isFinal == true ? 10 : 1)
+    // The size that a lookup says is none.
+    case .job(_, .destinationMap) where isLong(node): (Self.long, 0)
     // A chmod of the directory changes what its files show, and only the directory's own is told to the kernel.
     case .job(let id, _): (Self.long, jobs.job(id)?.isFinal == true ? 1 : 0)
     }
@@ -183,7 +193,7 @@ public final class JobFileSystem: FileSystem {
     case .stats: return file(0o444, StatsText.stats(jobs).count)
     case .metrics: return file(0o444, StatsText.metrics(jobs).count)
     // Who wants to know how long it is asks for it by itself, and that may take its time.
-    case .list: return file(0o444, isLong ? 0 : RootText.list(jobs, for: requester).count)
+    case .list: return file(0o444, isLong(node) ? 0 : RootText.list(jobs, for: requester).count)
     case .events: return file(0o444, 0)
     case .errors: return file(0o666, RootText.errors(jobs, for: requester.uid).count)
     case .submit, .check:
@@ -237,7 +247,7 @@ public final class JobFileSystem: FileSystem {
       }
     return Attributes(
       inode: inode, kind: file.isDirectory ? .directory : .file, permissions: permissions, links: UInt32(links), uid: job.facts.uid,
-      gid: job.facts.gid, size: UInt64(text(job, file)?.count ?? 0),
+      gid: job.facts.gid, size: isLong(.job(job.facts.id, file)) ? 0 : UInt64(text(job, file)?.count ?? 0),
       modified: job.snapshot.changedAt(queuedAt: job.facts.queuedAt))
   }
 

@@ -11,6 +11,8 @@ public final class Journal: Sendable {
   private let directory: StateDirectory?
   private let database: Database?
   private let state = Locked(State())
+  /// Held while the database is written to; `state` never is.
+  private let reserving: Locked<Void> = Locked(())
   /// One commit takes so many numbers at once; those that a crash leaves unused are skipped.
   private static let stride: UInt64 = 1000
 
@@ -40,15 +42,30 @@ public final class Journal: Sendable {
   /// A number that no job of this state directory ever had.
   ///
   /// - Throws: `JournalError` when it can't be taken down that the number is gone.
+  ///
+  /// It waits for the disk when none is reserved, which `reserve` sees to before.
   public func nextNumber() throws(JournalError) -> UInt64 {
-    try state.withLock { (state) throws(JournalError) in
-      if state.next == state.reserved {
-        let reserved = state.reserved + Self.stride
-        try database?.run("UPDATE numbers SET next = \(reserved)")
-        state.reserved = reserved
+    while true {
+      let number: UInt64? = state.withLock { state in
+        guard state.next < state.reserved else { return nil }
+        defer { state.next += 1 }
+        return state.next
       }
-      defer { state.next += 1 }
-      return state.next
+      if let number { return number }
+      try reserve()
+    }
+  }
+
+  /// Whether numbers are short.
+  public var isShort: Bool { state.withLock { $0.reserved - $0.next < Self.stride / 2 } }
+
+  /// Takes down that more numbers are gone; nobody who takes one waits for it meanwhile.
+  public func reserve() throws(JournalError) {
+    try reserving.withLock { (_) throws(JournalError) in
+      guard isShort else { return }
+      let reserved = state.withLock { $0.reserved } + Self.stride
+      try database?.run("UPDATE numbers SET next = \(reserved)")
+      state.withLock { $0.reserved = reserved }
     }
   }
 }

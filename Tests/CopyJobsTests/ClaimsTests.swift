@@ -146,4 +146,28 @@ struct ClaimsTests {
     claims.release(again, wanted)
     #expect(outcome(claims, [try Self.claim(0..<10, write: true)]) == nil)
   }
+
+  @Test("Thousands of claims on one object refuse what a list of them would, and nothing else", arguments: [1, 2, 3] as [UInt64])
+  func many(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    let claims = Claims()
+    var held: [(owner: UInt64, claim: Claims.Claim)] = []
+    for step in 0..<6000 {
+      // Few places, so that many begin at the same one; now and then a claim on nearly all of it.
+      let start = UInt64(random.next() % 2000) * 10
+      let end = start + (random.next() % 100 == 0 ? 5000 : 1 + UInt64(random.next() % 15))
+      let claim = try Self.claim(start..<end, write: random.next() % 3 == 0)
+      let isFree = !held.contains { $0.claim.overlaps(claim) && ($0.claim.isWrite || claim.isWrite) }
+      let owner = try? claims.take([claim], job: "job\(step)", columns: [0])
+      #expect((owner != nil) == isFree, "step \(step), \(start) to \(end)")
+      if let owner { held.append((owner, claim)) }
+      if random.next() % 3 == 0, !held.isEmpty {
+        let (owner, claim) = held.remove(at: Int(random.next() % UInt64(held.count)))
+        claims.release(owner, [claim])
+      }
+    }
+    #expect(held.count > 1024, "more than one run")
+    for (owner, claim) in held { claims.release(owner, [claim]) }
+    #expect(outcome(claims, [try Self.claim(0..<30_000, write: true)]) == nil)
+  }
 }

@@ -27,14 +27,8 @@ final class Claims: Sendable {
     func overlaps(_ other: Claim) -> Bool { root == other.root && start < other.end && other.start < end }
   }
 
-  private struct Held {
-    var claim: Claim
-    var job: String
-    var owner: UInt64
-  }
-
   private struct State {
-    var byRoot: [DeviceKey: [Held]] = [:]
+    var byRoot: [DeviceKey: ClaimIndex] = [:]
     var nextOwner: UInt64 = 1
   }
 
@@ -53,14 +47,14 @@ final class Claims: Sendable {
     }
     return try state.withLock { (state) throws(Refusal) in
       for (index, claim) in claims.enumerated() {
-        if let held = state.byRoot[claim.root]?.first(where: { $0.claim.overlaps(claim) && ($0.claim.isWrite || claim.isWrite) }) {
+        if let held = state.byRoot[claim.root]?.conflict(with: claim) {
           let does = held.claim.isWrite ? "writes to" : "reads from"
           throw Refusal(errno: EBUSY, column: columns[index], text: "job \(held.job) \(does) this region of \(claim.path)")
         }
       }
       let owner = state.nextOwner
       state.nextOwner += 1
-      for claim in claims { state.byRoot[claim.root, default: []].append(Held(claim: claim, job: job, owner: owner)) }
+      for claim in claims { state.byRoot[claim.root, default: ClaimIndex()].insert(.init(claim: claim, job: job, owner: owner)) }
       return owner
     }
   }
@@ -68,15 +62,15 @@ final class Claims: Sendable {
   /// Runs the body if no other job has a claim on the object; none can be taken meanwhile.
   func ifAlone(_ owner: UInt64, _ root: DeviceKey, _ body: () -> Void) {
     state.withLock { state in
-      if state.byRoot[root]?.allSatisfy({ $0.owner == owner }) != false { body() }
+      if state.byRoot[root]?.isAlone(owner) != false { body() }
     }
   }
 
   func release(_ owner: UInt64, _ claims: [Claim]) {
     state.withLock { state in
-      for root in Set(claims.map(\.root)) {
-        state.byRoot[root]?.removeAll { $0.owner == owner }
-        if state.byRoot[root]?.isEmpty == true { state.byRoot[root] = nil }
+      for claim in claims {
+        state.byRoot[claim.root]?.remove(owner, from: claim.start)
+        if state.byRoot[claim.root]?.isEmpty == true { state.byRoot[claim.root] = nil }
       }
     }
   }
