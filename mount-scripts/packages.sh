@@ -4,7 +4,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # A crashed Swift program would otherwise be held for minutes by the printing of its backtrace.
 export SWIFT_BACKTRACE=enable=no
 
-# What building takes: COMMAND:PACKAGE, or pc/NAME:PACKAGE for what pkg-config must find.
+# What building takes: COMMAND:PACKAGE, or pc/NAME:PACKAGE for what pkg-config must find, or /PATH:PACKAGE for a file.
 build_needs=(pkg-config:pkg-config pc/fuse3:libfuse3-dev pc/liburing:liburing-dev pc/sqlite3:libsqlite3-dev git:git fusermount3:fuse3)
 
 say() { echo "$program: $*"; }
@@ -22,6 +22,7 @@ missing_packages() {
         entry=${entry#pc/}
         pkg-config --exists "${entry%%:*}" 2>/dev/null || echo "${entry##*:}"
         ;;
+      /*) [ -e "${entry%%:*}" ] || echo "${entry##*:}" ;;
       *) command -v "${entry%%:*}" >/dev/null || echo "${entry##*:}" ;;
     esac
   done | sort -u

@@ -70,11 +70,16 @@ public final class ChildProcess: Sendable {
     private static let readCall = "63"
   #endif
 
-  /// Waits until the process is in a `read(2)` of a file.
-  public func awaitRead(of path: String, within deadline: Duration = .seconds(10)) throws {
-    try eventually(within: deadline, "process \(pid) waits in a read of \(path)") {
+  /// Waits until the process, or so many of its threads, are in a `read(2)` of a file.
+  public func awaitRead(of path: String, byThreads count: Int = 1, within deadline: Duration = .seconds(10)) throws {
+    try eventually(within: deadline, "process \(pid) waits in a read of \(path)") { threadsReading(path) >= count }
+  }
+
+  private func threadsReading(_ path: String) -> Int {
+    let tasks = (try? Files.names(in: "/proc/\(pid)/task")) ?? []
+    return tasks.count { task in
       // The call's number and its first argument, or "running".
-      guard let call = try? Files.text("/proc/\(pid)/syscall").split(separator: " "), call.count > 1, call[0] == Self.readCall,
+      guard let call = try? Files.text("/proc/\(pid)/task/\(task)/syscall").split(separator: " "), call.count > 1, call[0] == Self.readCall,
         let descriptor = Int(call[1].dropFirst(2), radix: 16)
       else { return false }
       return Files.target("/proc/\(pid)/fd/\(descriptor)") == path
