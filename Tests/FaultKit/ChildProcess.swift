@@ -72,7 +72,10 @@ public final class ChildProcess: Sendable {
 
   /// Waits until the process, or so many of its threads, are in a `read(2)` of a file.
   public func awaitRead(of path: String, byThreads count: Int = 1, within deadline: Duration = .seconds(10)) throws {
-    try eventually(within: deadline, "process \(pid) waits in a read of \(path)") { threadsReading(path) >= count }
+    try eventually(within: deadline, "process \(pid) waits in a read of \(path)") {
+      if !running { throw Missing("`\(commandLine)` has ended: \(errorText)") }
+      return threadsReading(path) >= count
+    }
   }
 
   private func threadsReading(_ path: String) -> Int {
