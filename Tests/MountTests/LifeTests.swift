@@ -52,6 +52,22 @@ struct LifeTests {
     }
   }
 
+  @Test("umount -l, the way to unmount while somebody waits, ends blocked readers and the daemon as SIGTERM does")
+  func detached() throws {
+    try withWorkbench { bench in
+      let daemon = try bench.daemon()
+      let source = try bench.file("source", Pattern.bytes(64 << 20, seed: 1))
+      let job = try daemon.submit("from=\(source) to=\(bench.disk)/copy create=yes rate=1M")
+      let reader = try Command("cat", [job.path + "/result"]).start()
+      try reader.awaitRead(of: job.path + "/result")
+      #expect(try run("umount", daemon.mount).errorText.contains("busy"))
+      try run("umount", "-l", daemon.mount).orThrow()
+      let outcome = try reader.wait(within: .seconds(10))
+      #expect(outcome.ending == .exit(1) && outcome.errorText.contains("after transport endpoint shutdown"), "\(outcome)")
+      #expect(try daemon.expectEnd(within: .seconds(10)).ending == .exit(0))
+    }
+  }
+
   @Test("The dead mount of a killed daemon is detached at the next start")
   func deadMount() throws {
     try withWorkbench { bench in

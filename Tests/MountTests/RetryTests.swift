@@ -27,7 +27,8 @@ struct RetryTests {
       let job = try daemon.submit("from=\(source.path) to=\(device.path) errors=\(mode)")
       #expect(try job.result() == "EIO")
       let rest = try lacking(job)
-      #expect(mode == "ignore" ? rest == [6000] : rest.contains(6000) && rest.count < 8192)
+      // Of what was written no more than what was flushed is known to be on the disk.
+      #expect(mode == "ignore" ? rest == [6000] : rest.contains(6000))
       try device.setFaults([])
       let (read, written) = (try source.requests.count, try device.requests.count)
       #expect(try job.control("retry") == "" && job.result() == "ok")
@@ -73,13 +74,36 @@ struct RetryTests {
       try eventually("some of it is copied") { try job.status().number("bytes_done") > 0 }
       #expect(try job.control("cancel") == "" && job.result() == "ECANCELED")
       let rest = try lacking(job)
-      #expect(!rest.isEmpty && rest.count < 32768)
+      #expect(!rest.isEmpty)
       let (read, written) = (try source.requests.count, try device.requests.count)
       #expect(try job.control("retry\nrate=max") == "" && job.result() == "ok")
       #expect(try sectors(device, .write, since: written).sorted() == rest && sectors(source, .read, since: read).sorted() == rest)
       #expect(try Pattern.difference(device.loop.contents(), from: bytes) == nil)
       let status = try job.status()
       #expect(status["state"] == "done" && status["attempt"] == "2" && status["bytes_durable"] == "\(16 << 20)", "\(status)")
+    }
+  }
+
+  @Test("What an attempt had on the disk stays there when the next is cancelled: the third copies what lacks")
+  func cancelledAgain() throws {
+    try withDaemon { bench, daemon in
+      let (source, device) = (try bench.loop(), try bench.faultDevice())
+      let bytes = try source.fill(seed: 1)
+      try device.setFaults([.write(7000...7031)])
+      let job = try daemon.submit("from=\(source.path) to=\(device.path) errors=ignore")
+      #expect(try job.result() == "EIO" && lacking(job) == Array(7000...7031))
+      try device.setFaults([])
+      try device.hold(.write)
+      #expect(try job.control("retry") == "")
+      try eventually("the second attempt writes") { try job.status().number("attempt") == 2 && job.value("state") == "running" }
+      #expect(try job.control("cancel") == "")
+      try device.open(.write)
+      #expect(try job.result() == "ECANCELED")
+      let rest = try lacking(job)
+      #expect(!rest.isEmpty && Set(rest).isSubset(of: 7000...7031))
+      let mark = try device.requests.count
+      #expect(try job.control("retry") == "" && job.result() == "ok" && job.status()["attempt"] == "3")
+      #expect(try sectors(device, .write, since: mark).sorted() == rest && Pattern.difference(device.loop.contents(), from: bytes) == nil)
     }
   }
 
@@ -178,14 +202,14 @@ struct RetryTests {
   @Test("A destination that is gone fails the attempt with open's errno and its bit, a source with read_err; once there it goes on")
   func gone() throws {
     try withDaemon { bench, daemon in
-      let bytes = Pattern.bytes(8 << 20, seed: 1)
+      let bytes = Pattern.bytes(2 << 20, seed: 1)
       let (source, first, second) = (try bench.file("source", bytes), bench.disk + "/first", bench.disk + "/second")
+      // Slow enough to be cancelled, and quick enough to be tried again.
       let job = try daemon.submit("from=\(source) to=\(first) to=\(second) create=yes rate=1M")
-      try eventually("some of it is copied") { try job.status().number("bytes_done") > 0 }
-      #expect(try job.control("cancel\n") == "" && job.result() == "ECANCELED")
+      #expect(try job.control("cancel") == "" && job.result() == "ECANCELED")
 
       #expect(rename(second, second + ".away") == 0)
-      #expect(try job.control("retry\nrate=max") == "" && job.result() == "ENOENT")
+      #expect(try job.control("retry") == "" && job.result() == "ENOENT")
       var status = try job.status()
       #expect(
         status["state"] == "failed" && status["error"] == "ENOENT" && status["error_dest"] == "1" && status["attempt"] == "2", "\(status)")
