@@ -57,7 +57,7 @@ struct CountersTests {
     try withDaemon { bench, daemon in
       let held = try HeldJob(bench, daemon)
       let (paused, cancelled) = (try daemon.submit("op=none", as: "paused"), try daemon.submit("op=none", as: "cancelled"))
-      #expect(try paused.control("pause") == "" && cancelled.control("cancel") == "")
+      #expect(try paused.control("pause") == "" && cancelled.control("cancel") == "" && cancelled.result() == "ECANCELED")
       let stats = try stats(daemon)
       #expect(["jobs_queued", "jobs_done", "jobs_failed"].allSatisfy { stats[$0] == "0" } && stats["jobs_running"] == "1", "\(stats)")
       try held.letGo()
@@ -66,31 +66,37 @@ struct CountersTests {
     }
   }
 
-  /// Parses metrics, and prints the keys of stats that no sample says the same of; a sample's name and labels are the key's words.
+  /// Parses metrics, and prints the contract's keys of stats that no sample says the same of. A sample's words are those of its
+  /// name and of its label; what there is of each client is added up.
   static let agreement = """
     import sys
     sys.path.append("/usr/lib/python3/dist-packages")
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
     text = open(sys.argv[1] + "/metrics", encoding="utf-8").read()
     families = list(text_string_to_metric_families(text))
-    words = {}
+    sums = {}
     for family in families:
         if family.type not in ("counter", "gauge"): print(family.name, "is", family.type)
         if not family.name.startswith("kcopyfs_"): print(family.name, "is whose?")
         if not family.documentation: print(family.name, "has no HELP")
         for sample in family.samples:
-            key = sample.name.split("_")[1:] + [word for value in sample.labels.values() for word in value.split("_")]
-            words.setdefault(tuple(sorted(word for word in key if word != "total")), []).append(sample.value)
-    for line in open(sys.argv[1] + "/stats"):
-        key, value = line.strip().split("=")
-        if float(value) not in words.get(tuple(sorted(key.split("_"))), []): print(key, "is", value, "and not", sorted(words))
+            words = sample.name.split("_")[1:] + [value for label, value in sample.labels.items() if label != "client"]
+            key = frozenset(word for word in words if word not in ("total", "client"))
+            sums[key] = sums.get(key, 0) + sample.value
+    # A metric of bytes is named kcopyfs_read_bytes or kcopyfs_written_bytes there, as OpenMetrics puts units.
+    stats = dict(line.strip().split("=") for line in open(sys.argv[1] + "/stats"))
+    for key in ["jobs_queued", "jobs_running", "jobs_done", "jobs_failed", "bytes_read", "bytes_written", "pages_free"]:
+        if float(stats[key]) != sums.get(frozenset(key.split("_"))): print(key, "is", stats[key], "and not in", sums)
     print(len(families) > 0, text.endswith("# EOF\\n"), text.count("# EOF"))
     """
 
   @Test("metrics is OpenMetrics text to its # EOF, and says what stats says")
   func metrics() throws {
     try withDaemon { bench, daemon in
-      func check() throws { #expect(try python(Self.agreement, daemon.mount).text == "True True 1\n") }
+      func check() throws {
+        let outcome = try python(Self.agreement, daemon.mount)
+        #expect(outcome.text == "True True 1\n", "\(outcome.text) \(outcome.errorText)")
+      }
       try check()
       let held = try HeldJob(bench, daemon, keys: "context=\(quoted(StatusTests.nasty))")
       let queued = try daemon.submit("op=none", as: "queued")

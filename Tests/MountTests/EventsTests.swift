@@ -69,6 +69,22 @@ struct EventsTests {
     }
   }
 
+  @Test("Cancelled while it is paused a job is not told to be queued again", arguments: ["op=none", "copy"])
+  func cancelledPaused(kind: String) throws {
+    try withDaemon { bench, daemon in
+      let events = try Events(daemon)
+      let held = try HeldJob(bench, daemon)
+      let job = try kind == "copy" ? held.job : daemon.submit("op=none", as: "barrier")
+      #expect(try job.control("pause") == "" && job.value("state") == "paused" && job.control("cancel") == "")
+      try held.letGo()
+      #expect(try job.result() == "ECANCELED")
+      try events.await("cancelled", of: job.name)
+      // While something is in flight it is running, its phase cancelling.
+      let states = events.states(of: job.name).drop { $0 != "paused" }
+      #expect([["paused", "cancelled"], ["paused", "running", "cancelled"]].contains(Array(states)), "\(states)")
+    }
+  }
+
   @Test("A reader begins where it opens the file, has all from there, and takes nothing from another")
   func positions() throws {
     try withDaemon { _, daemon in

@@ -105,7 +105,6 @@ struct VisibilityTests {
       for file in ["submit", "check", "events", "errors", "list", "stats", "ctl", "retry", "wait"] {
         #expect(readme.contains(file), "\(file)")
       }
-      #expect(readme.split(separator: "\n").allSatisfy { $0.count <= 120 })
     }
   }
 }
