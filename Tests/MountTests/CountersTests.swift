@@ -98,7 +98,7 @@ struct CountersTests {
         #expect(outcome.text == "True True 1\n", "\(outcome.text) \(outcome.errorText)")
       }
       try check()
-      let held = try HeldJob(bench, daemon, keys: "context=\(quoted(StatusTests.nasty))")
+      let held = try HeldJob(bench, daemon, keys: "context=\(quoted(Words.nasty))")
       let queued = try daemon.submit("op=none", as: "queued")
       _ = try daemon.makeClient("another")
       try check()

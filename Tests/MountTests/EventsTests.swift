@@ -8,7 +8,7 @@ struct EventsTests {
   func life() throws {
     try withDaemon { bench, daemon in
       let events = try Events(daemon)
-      let held = try HeldJob(bench, daemon, keys: "context=\(quoted(StatusTests.nasty))")
+      let held = try HeldJob(bench, daemon, keys: "context=\(quoted(Words.nasty))")
       #expect(try held.job.control("pause") == "")
       try events.await("paused", of: "held")
       #expect(try held.job.control("resume") == "")
@@ -23,7 +23,7 @@ struct EventsTests {
       let id = try held.job.status()["id"]
       for record in events.records {
         #expect(record.keys == ["seq", "time", "job", "id", "state", "read_err", "write_err", "context"], "\(record)")
-        #expect(record["id"] == id && record["job"] == "held" && record["context"] == StatusTests.nasty, "\(record)")
+        #expect(record["id"] == id && record["job"] == "held" && record["context"] == Words.nasty, "\(record)")
         #expect(record["read_err"] == "0" && record["write_err"] == "0x0", "\(record)")
       }
       let times = events.records.map { $0.time("time") }

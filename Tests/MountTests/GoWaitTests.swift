@@ -63,8 +63,7 @@ struct GoWaitTests {
   func goroutines() throws {
     try withDaemon { bench, daemon in
       let source = try bench.file("main.go", Array(Self.program.utf8))
-      let environment = ["GOCACHE": bench.disk + "/cache", "GO111MODULE": "off", "GOTOOLCHAIN": "local"]
-      try Command("go", ["build", "-o", bench.disk + "/reader", source], environment: environment).run().orThrow()
+      try run("gccgo", "-o", bench.disk + "/reader", source).orThrow()
       let held = try HeldJob(bench, daemon)
       let reader = try Command(bench.disk + "/reader", [held.job.path]).start()
       try eventually(within: .seconds(20), "all wait: \(reader.errorText)") { reader.text.contains("waiting") }

@@ -64,6 +64,11 @@ struct Words: CustomStringConvertible {
   }
 }
 
+extension Words {
+  /// A value with all that a shell would take for something else.
+  static let nasty = "it's \"so\" $HOME `id` \\ ; * é ü 日本 = end"
+}
+
 /// A value as it is written in a record or a shell: always quoted.
 func quoted(_ value: String) -> String {
   "'" + value.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
