@@ -83,7 +83,8 @@ extension JobFileSystem {
     switch open.kind {
     case .waiting(let job, _):
       if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }
-      if let waker { open.setPoller(job.observe { _ in waker.wake() }) { job.stopObserving($0) } }
+      // Of a final job the removal is still to come.
+      if let waker { open.setPoller(job.follow { _ in waker.wake() }) { job.stopObserving($0) } }
       reply.succeed(events: job.isFinal || jobs.isStopping ? UInt32(POLLIN) : 0)
     case .status(let job, let reader):
       if job.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }

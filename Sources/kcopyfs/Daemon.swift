@@ -45,8 +45,13 @@ struct Daemon {
     } catch {
       throw Failure("\(mountPoint): \(error.text)")
     }
-    // An umount from outside ends us as SIGTERM does.
+    // An umount from outside ends us as SIGTERM does, one with -l too.
     session.whenEnded { kill(getpid(), SIGTERM) }
+    do throws(DeviceError) {
+      try MountWatch(mountPoint)?.whenDetached { kill(getpid(), SIGTERM) }
+    } catch {
+      throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
+    }
     do throws(Refusal) {
       try jobs.setMount(mountPoint)
     } catch {

@@ -32,6 +32,20 @@ struct JobTableTests {
     #expect(table.insert(twin, most: 2) == .nameIsTaken)
   }
 
+  @Test("There are never more jobs of one uid than there may be; others have as many, and a removal makes room")
+  func fullForUid() {
+    let table = JobTable()
+    let first = Self.job(1, "a", uid: 7)
+    #expect(table.insert(first, mostOfUid: 2) == .done && table.insert(Self.job(2, "b", uid: 7), mostOfUid: 2) == .done)
+    #expect(table.insert(Self.job(3, "c", uid: 7), mostOfUid: 2) == .fullForUid && table["c"] == nil && table.count(of: 7) == 2)
+    #expect(table.insert(Self.job(4, "d", uid: 8), mostOfUid: 2) == .done && table.count(of: 8) == 1)
+    table.remove(first)
+    #expect(table.count(of: 7) == 1 && table.insert(Self.job(5, "c", uid: 7), mostOfUid: 2) == .done)
+    // Who was removed once gives back one place only.
+    table.remove(first)
+    #expect(table.count(of: 7) == 2)
+  }
+
   @Test("All jobs come in the order of their numbers")
   func order() {
     let table = JobTable()

@@ -89,7 +89,7 @@ public final class Job: Sendable {
 
   /// Changes the mode bits; search bits follow read bits, for a directory that can be listed but not entered is no use.
   public func setPermissions(_ permissions: UInt32) {
-    life.withLock { $0.permissions = permissions & 0o777 | (permissions & 0o444) >> 2 }
+    life.withLock { $0.permissions = permissions & 0o666 | (permissions & 0o444) >> 2 }
   }
 
   /// Whether somebody may read the files of the job, by its mode bits.

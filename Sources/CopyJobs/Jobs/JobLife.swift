@@ -61,6 +61,8 @@ struct JobLife {
   func current(_ progress: CopyProgress) -> JobState {
     if let state { return state }
     if pause(progress) != nil { return .paused }
+    // Whoever cancels what was paused doesn't put it into the queue again.
+    if isCancelRequested, shown != .queued { return .running }
     return progress.startedAt == 0 ? .queued : .running
   }
 

@@ -36,12 +36,17 @@ enum RootText {
       cat jobs/nightly/progress                                      bytes done, bytes in all
       cat jobs/nightly/status                                        everything about it
       cat jobs/nightly/result                                        wait; ok, or the read fails with the error
+      cat jobs/nightly/wait                                          wait; then everything about it
       cat jobs/nightly/dest/0/map                                    a ddrescue mapfile: + is on the disk, - failed, ? the rest
       echo cancel > jobs/nightly/ctl                                 end it; or pause, resume, rate=20M, priority=0
+      echo retry > jobs/nightly/ctl                                  try what failed or was cancelled again: only what is lacking
       rmdir jobs/nightly                                             forget it, once it has ended
-      { echo 'from=... to=...' >&3 && read -r id <&3; } 3<>submit    a number for a name
+      { echo 'from=... to=...' >&3 && read -r id <&3; } 3<>submit    a number for a name; many records, a line each
+      { echo 'from=... to=...' >&3 && cat <&3; } 3<>check            what it would come to; nothing is started
       cat errors                                                     why the last records were refused
       cat list                                                       a line per job
+      cat events                                                     each change of state as it comes; it doesn't end
+      cat stats; cat metrics                                         counters, for people and for monitoring
       mkdir clients/night && echo 20M > clients/night/rate           limits of its own for jobs with client=night
 
     A record is one line of key=value words:
