@@ -225,8 +225,6 @@ class MountBench:
     print("\n".join(f"  {way}: {script}" for way, script in scripts.items()))
     with undoing() as stack:
       daemon = self.daemon(stack)
-      if not os.path.exists(os.path.join(daemon.mount_point, "events")):
-        scripts.pop("events", None)
       for number in range(self.options.runs):
         for way, script in scripts.items():
           case.measures[way].values += map(float, self.client(script, daemon)[1].split())
