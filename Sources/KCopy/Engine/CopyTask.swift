@@ -87,8 +87,21 @@ final class CopyTask {
     request.source == nil && !sides[destination].writesZeroes && request.destinations[destination].device.zeroes
   }
 
-  /// Whether a stream that isn't spent has the destination.
-  func isStreaming(_ destination: Int) -> Bool { streams.contains { $0.mask.has(destination) && !$0.isSpent } }
+  /// Whether a stream that isn't spent has something for the destination.
+  func isStreaming(_ destination: Int) -> Bool {
+    streams.contains { stream in
+      guard stream.mask.has(destination), !stream.isSpent else { return false }
+      if stream.isFresh { return true }
+      // Of those that share what their maps lack, one can have all before the others.
+      guard let lacking = copy.publish({ $0.maps[destination].next(.missing, from: stream.cursor) }) else { return false }
+      return lacking.start < stream.end
+    }
+  }
+
+  /// Takes a destination out of the streams that go by its map.
+  func unstreamRepairs(_ destination: Int) {
+    for index in streams.indices where !streams[index].isFresh { streams[index].mask &= ~UInt64.only(destination) }
+  }
 
   /// Adds a stream, in the place of one that is over.
   func add(_ stream: Stream) {

@@ -63,7 +63,7 @@ extension Engine where Driver: ~Copyable {
     else { return }
     task.isUneven = true
     // What an earlier attempt has left is a part of it.
-    for repair in task.streams.indices where !task.streams[repair].isFresh { task.streams[repair].mask &= ~UInt64.only(destination) }
+    task.unstreamRepairs(destination)
     if task.isSequential {
       // Ascending: what comes later waits for it.
       task.streams[stream].mask &= ~UInt64.only(destination)

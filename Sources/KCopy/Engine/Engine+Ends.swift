@@ -20,6 +20,7 @@ extension Engine where Driver: ~Copyable {
       // A device that didn't zero by itself after all, or an error that was waited out.
       return repair(task, destination)
     }
+    task.unstreamRepairs(destination)
     if task.request.options.flushes { flush(task, destination) } else { task.finish(destination) }
   }
 

@@ -172,7 +172,8 @@ extension Engine where Driver: ~Copyable {
       guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
       run = taken
     }
-    if !task.hasStarted {
+    let isFirst = !task.hasStarted
+    if isFirst {
       task.begin()
       tellChange(of: task)
     }
@@ -200,6 +201,8 @@ extension Engine where Driver: ~Copyable {
     } else {
       read(index, from: 0)
     }
+    // Who has had everything from an earlier attempt waits for no piece, and so for nobody.
+    if isFirst, !task.request.maps.isEmpty { finishWhereComplete(task) }
     return .done
   }
 
