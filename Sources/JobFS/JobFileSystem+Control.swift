@@ -1,6 +1,7 @@
 internal import CopyJobs
 internal import FuseKit
 internal import Glibc
+internal import Locking
 
 /// `ctl`: commands to a job, a line each.
 extension JobFileSystem {
@@ -39,7 +40,10 @@ extension JobFileSystem {
 
   private func command(_ job: Job, _ line: [UInt8]) throws(Refusal) {
     guard line.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0d }) else { return }
-    try jobs.obey(JobCommand(line: line), job)
+    let command = try JobCommand(line: line)
+    try jobs.obey(command, job)
+    // What was removed of a final job is there again with its next attempt.
+    if command == .retry { hidden.withLock { $0[job.facts.id] = nil } }
   }
 
   /// What is wrong with a command stands in `errors`; that a job has ended already needs no words.

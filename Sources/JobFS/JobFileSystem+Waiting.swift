@@ -6,6 +6,8 @@ internal import Locking
 /// Reads that wait for a job: no thread is held meanwhile.
 extension JobFileSystem {
   func wait(_ job: Job, _ isResult: Bool, _ open: Handle, _ size: Int, _ nonblocking: Bool, _ reply: consuming DataReply) {
+    // A text that was begun is read to its end, whatever the job does next.
+    if let rest = open.takeRest(size) { return reply.succeed(rest) }
     if job.isFinal || job.isRemoved { return answer(job, isResult, open, size, reply) }
     if jobs.isStopping { return reply.fail(ESHUTDOWN) }
     if nonblocking { return reply.fail(EAGAIN) }
@@ -92,7 +94,12 @@ extension JobFileSystem {
       if let waker { open.setPoller(job.follow { _ in waker.wake() }) { job.stopObserving($0) } }
       reply.succeed(events: UInt32(POLLIN | (reader.hasNews(of: job) ? POLLPRI | POLLERR : 0)))
     case .events(let events):
-      if let waker { open.setPoller(events.wait { waker.wake() }) { events.stopWaiting($0) } }
+      // What has happened may be nothing that this reader may see: then it waits for what is next.
+      while let waker, !events.hasNews {
+        guard let waiter = events.wait({ waker.wake() }) else { continue }
+        open.setPoller(waiter) { events.stopWaiting($0) }
+        break
+      }
       reply.succeed(events: events.hasNews || jobs.isStopping ? UInt32(POLLIN) : 0)
     case .turn(let turn):
       if turn.client.isRemoved { return reply.succeed(events: UInt32(POLLERR | POLLHUP)) }

@@ -14,6 +14,7 @@ extension JobFileSystem {
       let write = Submission.Write()
       switch submission.take(bytes, as: write, uid: requester.uid, gid: requester.gid) {
       case .answered(let result): answer(submission, node, result, reply)
+      case .turnedAway(let refusal): reply.fail(refusal.errno)
       case .undecided(let batch):
         let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, node, $1, $0) }
         submission.decide(batch, reply: pending)
@@ -37,12 +38,12 @@ extension JobFileSystem {
     }
   }
 
-  /// From the answer on the name is the job's directory, or free again; but not because of a stranger's write, or one too many.
+  /// From the answer on the name is the job's directory, or free again.
   private func settle(_ submission: Submission, _ node: NodeID, _ result: Result<Int, Refusal>) {
     guard let name = submission.name, case .placeholder(let number) = Node(node) else { return }
     if submission.hasJob {
       placeholders.unlist(name)
-    } else if case .failure(let refusal) = result, refusal.errno != EPERM, refusal.errno != EBUSY {
+    } else if case .failure = result {
       placeholders.unlist(number)
     }
   }
@@ -72,6 +73,7 @@ extension JobFileSystem {
     switch submission.finish(as: write) {
     case nil: reply.succeed()
     case .answered(let result)?: answer(submission, node, result, reply)
+    case .turnedAway(let refusal)?: reply.fail(refusal.errno)
     case .undecided(let batch)?:
       let pending = PendingReply(reply.park { submission.abandon(write) }) { [self] in answer(submission, node, $1, $0) }
       submission.decide(batch, reply: pending)

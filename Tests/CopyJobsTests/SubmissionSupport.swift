@@ -130,6 +130,7 @@ extension Submission {
   private func pass(_ taken: Taken, to answer: Answer) {
     switch taken {
     case .answered(let result): if answer.claim() { answer.answer(result) }
+    case .turnedAway(let refusal): if answer.claim() { answer.answer(.failure(refusal)) }
     case .undecided(let batch): decide(batch, reply: answer)
     }
   }

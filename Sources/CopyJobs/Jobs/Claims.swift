@@ -39,23 +39,32 @@ final class Claims: Sendable {
   /// - Returns: what to give back with `release`.
   /// - Throws: EINVAL where the job's own regions overlap, EBUSY where another job's do.
   func take(_ claims: [Claim], job: String, columns: [Int]) throws(Refusal) -> UInt64 {
+    try state.withLock { (state) throws(Refusal) in
+      try Self.check(claims, columns, state)
+      let owner = state.nextOwner
+      state.nextOwner += 1
+      for claim in claims { state.byRoot[claim.root, default: ClaimIndex()].insert(.init(claim: claim, job: job, owner: owner)) }
+      return owner
+    }
+  }
+
+  /// Whether the claims could be taken; nobody is kept from anything by the question.
+  func check(_ claims: [Claim], columns: [Int]) throws(Refusal) {
+    try state.withLock { (state) throws(Refusal) in try Self.check(claims, columns, state) }
+  }
+
+  private static func check(_ claims: [Claim], _ columns: [Int], _ state: State) throws(Refusal) {
     for (index, claim) in claims.enumerated() where claim.isWrite {
       if let other = claims[..<index].first(where: claim.overlaps) {
         throw Refusal(
           errno: EINVAL, column: columns[index], text: "the region of \(claim.path) overlaps that of \(other.path) in the same record")
       }
     }
-    return try state.withLock { (state) throws(Refusal) in
-      for (index, claim) in claims.enumerated() {
-        if let held = state.byRoot[claim.root]?.conflict(with: claim) {
-          let does = held.claim.isWrite ? "writes to" : "reads from"
-          throw Refusal(errno: EBUSY, column: columns[index], text: "job \(held.job) \(does) this region of \(claim.path)")
-        }
+    for (index, claim) in claims.enumerated() {
+      if let held = state.byRoot[claim.root]?.conflict(with: claim) {
+        let does = held.claim.isWrite ? "writes to" : "reads from"
+        throw Refusal(errno: EBUSY, column: columns[index], text: "job \(held.job) \(does) this region of \(claim.path)")
       }
-      let owner = state.nextOwner
-      state.nextOwner += 1
-      for claim in claims { state.byRoot[claim.root, default: ClaimIndex()].insert(.init(claim: claim, job: job, owner: owner)) }
-      return owner
     }
   }
 

@@ -26,7 +26,7 @@ extension Job {
   ///
   /// - Throws: what `JobState.objection` has for the job's state.
   func obey(_ command: JobCommand) throws(Refusal) {
-    let arrival: Arrival? = try change { (life) throws(Refusal) in
+    try change { (life) throws(Refusal) in
       try Self.check(command, life)
       switch command {
       case .cancel: life.isCancelRequested = true
@@ -34,11 +34,9 @@ extension Job {
       case .resume: life.isPauseRequested = false
       case .retry, .rate, .priority: break
       }
+      if command == .cancel { life.arrival?.cancel() }
       if let work = life.work { pass(command, to: work, &life) } else { life.early.append(command) }
-      return command == .cancel ? life.arrival : nil
     }
-    // Nothing of it is open: what admission brings later is undone.
-    if let arrival, arrival.claim() { endArrival(.cancelled, 0) }
   }
 
   static func check(_ command: JobCommand, _ life: JobLife) throws(Refusal) {
@@ -100,6 +98,9 @@ extension Job {
   /// It ends with what admission says of it.
   func failArrival(_ errno: Int32) { endArrival(.failed, errno) }
 
+  /// It was cancelled while its paths were being opened, and none is open any more.
+  func cancelArrival() { endArrival(.cancelled, 0) }
+
   private func endArrival(_ state: JobState, _ errno: Int32) {
     let arrival = life.withLock { $0.arrival }
     end { life in
@@ -143,6 +144,20 @@ extension Job {
       destination.bytesDone = destination.bytesDurable
       progress.destinations[index] = destination
     }
+    let lacking = progress.destinations.indices.filter { progress.destinations[$0].state != .done }
+    progress.bytesDurable =
+      common(lacking.map { life.maps.indices.contains($0) ? life.maps[$0] : RangeMap(count: life.plan.bytesTotal) })
+      ?? life.plan.bytesTotal
+    progress.bytesDone = progress.bytesDurable
     return progress
+  }
+
+  /// How many bytes are durable in all of the maps; `nil` where there is none.
+  private static func common(_ maps: [RangeMap]) -> UInt64? {
+    guard var all = maps.first else { return nil }
+    for map in maps.dropFirst() {
+      for extent in map.extents where extent.status != .durable { all.set(extent.start..<extent.end, .missing) }
+    }
+    return all.bytes(.durable)
   }
 }

@@ -128,6 +128,8 @@ struct JobLife {
 /// The right to decide what becomes of a job whose paths are being opened: admission's, its deadline's, or a cancel's.
 final class Arrival: Sendable {
   private let isTaken = Atomic(false)
+  private let cancelled = Atomic(false)
+  private let started = Atomic(false)
   /// To be called when the job ends without having begun, and that can be seen.
   let left: @Sendable () -> Void
 
@@ -136,5 +138,15 @@ final class Arrival: Sendable {
   /// True for one only.
   func claim() -> Bool { !isTaken.exchange(true, ordering: .acquiringAndReleasing) }
 
-  var isAwaited: Bool { !isTaken.load(ordering: .acquiring) }
+  /// A cancel: nothing more is opened, and when nothing is open any more, whoever opens ends the job.
+  func cancel() { cancelled.store(true, ordering: .sequentiallyConsistent) }
+
+  var isCancelled: Bool { cancelled.load(ordering: .sequentiallyConsistent) }
+
+  /// Somebody has begun to open, and will come to an end with it, however late.
+  func start() { started.store(true, ordering: .sequentiallyConsistent) }
+
+  var hasStarted: Bool { started.load(ordering: .sequentiallyConsistent) }
+
+  var isAwaited: Bool { !isTaken.load(ordering: .acquiring) && !isCancelled }
 }

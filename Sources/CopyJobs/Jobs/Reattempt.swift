@@ -30,6 +30,11 @@ struct Reattempt: Sendable {
       progress.destinations[index] = part.destinations[place]
       progress.destinations[index].error = moved(part.destinations[place].error)
     }
+    // Of those that are left all may have been done before.
+    if !part.destinations.contains(where: { $0.state != .failed }), before.contains(where: { $0.state == .done }) {
+      progress.bytesDone = maps.first?.count ?? 0
+      progress.bytesDurable = progress.bytesDone
+    }
     progress.firstError = failures.first ?? moved(part.firstError)
     if case .error(let error)? = part.pause, let error = moved(error) { progress.pause = .error(error) }
     return progress

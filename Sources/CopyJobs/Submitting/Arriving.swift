@@ -81,10 +81,16 @@ extension JobService {
     _ open: @escaping @Sendable (Admitting) throws(Refusal) -> (AdmittedJob, Reattempt?)
   ) {
     threads.perform { [self] in
+      arrival.start()
       do throws(Refusal) {
         let admitting = admitting { arrival.isAwaited }
         let (admitted, again) = try open(admitting)
-        guard arrival.claim() else { return admitting.undo(admitted) }
+        guard arrival.claim(), !arrival.isCancelled else {
+          admitting.undo(admitted)
+          // Never before what was opened is closed.
+          if arrival.isCancelled { job.cancelArrival() }
+          return
+        }
         do throws(Refusal) {
           try beginArrived(job, admitted, ticket, again)
         } catch {
@@ -92,20 +98,29 @@ extension JobService {
           fail(job, error)
         }
       } catch {
-        if arrival.claim() { fail(job, error) }
+        guard arrival.claim() else { return }
+        if arrival.isCancelled { job.cancelArrival() } else { fail(job, error) }
       }
     } late: { [self] in
+      // A cancelled one ends when what is being opened is closed again; unless nobody has begun to.
+      if arrival.isCancelled {
+        if !arrival.hasStarted, arrival.claim() { job.cancelArrival() }
+        return
+      }
       guard arrival.claim() else { return }
       fail(job, Refusal(errno: ETIMEDOUT, column: 0, text: "the paths of the record did not open in time"))
     }
   }
 
   private func beginArrived(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
-    if again == nil { job.life.withLock { $0.plan = admitted.plan } }
     let growth = try Growth(admitted, claims)
+    let before = job.plan
+    if again == nil { job.life.withLock { $0.plan = admitted.plan } }
     do throws(Refusal) {
       try begin(job, admitted, ticket, again)
     } catch {
+      // What create=yes made goes again, and the next attempt has to make it anew.
+      job.life.withLock { $0.plan = before }
       growth.undo(admitted, claims)
       throw error
     }

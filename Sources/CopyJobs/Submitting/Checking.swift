@@ -70,9 +70,13 @@ extension Admitting {
     let resolution = try Resolution(part, source: source, destinations: endpoints)
     let wanted = resolution.claims(source: source, destinations: endpoints)
     let columns = (record.from.map { [$0.column] } ?? []) + part.to.map(\.column)
-    claims.release(try claims.take(wanted, job: candidate.name, columns: columns), wanted)
+    try claims.check(wanted, columns: columns)
 
     let count = resolution.regions.source?.count ?? record.to.first?.count ?? 0
+    for text in record.to {
+      guard let own = text.count, own != count else { continue }
+      throw Refusal(errno: EINVAL, column: text.column, text: "the region of \(text.path) has \(own)B, and \(count)B are wanted")
+    }
     func whole(_ text: RegionText) -> RegionText {
       var whole = text
       whole.count = count

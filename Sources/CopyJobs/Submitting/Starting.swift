@@ -88,7 +88,9 @@ extension JobService {
     }
     // Nothing that is lacking could be opened: then this is the end.
     if admitted.destinations.isEmpty {
-      return close(job, admitted, ticket, again, KCopy.Notification(wasCancelled: false, progress: CopyProgress(destinations: [])))
+      var progress = CopyProgress(destinations: [])
+      progress.startedAt = kcs_realtime()
+      return close(job, admitted, ticket, again, KCopy.Notification(wasCancelled: false, progress: progress))
     }
     do throws(DeviceError) {
       job.began(CopyWork(try copy(job, admitted, ticket, again), of: admitted.client.engine, again))
@@ -113,6 +115,8 @@ extension JobService {
   private func close(
     _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification
   ) {
+    // Nothing is open: nobody would tell of the last close.
+    if admitted.endpoints.isEmpty { return finish(job, admitted, ticket, again, notification) }
     let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, again, $0) }
     if let source = admitted.source { admission.close(source) { _ in closing.closed() } }
     for (index, endpoint) in admitted.destinations.enumerated() {

@@ -82,6 +82,8 @@ public final class Submission: Sendable {
   /// What becomes of a write.
   public enum Taken: Sendable {
     case answered(Result<Int, Refusal>)
+    /// Not looked at: written by a stranger, or beside another write.
+    case turnedAway(Refusal)
     /// To be decided, where it can take its time.
     case undecided(Batch)
   }
@@ -94,14 +96,14 @@ public final class Submission: Sendable {
   public func take(_ bytes: [UInt8], as write: Write, uid: UInt32, gid: UInt32) -> Taken {
     guard uid == self.uid, gid == self.gid else {
       let text = "written by uid \(uid) gid \(gid), opened by uid \(self.uid) gid \(self.gid)"
-      return .answered(.failure(note(Refusal(errno: EPERM, column: 0, text: text), bytes)))
+      return .turnedAway(note(Refusal(errno: EPERM, column: 0, text: text), bytes))
     }
     let batch: Batch? = state.withLock { state in
       guard state.deciding == nil else { return nil }
       state.buffer.append(bytes)
       return take(&state, write, count: bytes.count)
     }
-    guard let batch else { return .answered(.failure(isBusy())) }
+    guard let batch else { return .turnedAway(isBusy()) }
     guard !batch.records.isEmpty || batch.endsTooLong else { return .answered(.success(bytes.count)) }
     guard isDecidedAtOnce(batch), let result = decide(batch, claim: { true }) else { return .undecided(batch) }
     return .answered(result)
@@ -117,7 +119,7 @@ public final class Submission: Sendable {
       batch.records = [written(record, end: 0)]
       return batch
     }
-    guard let batch else { return .answered(.failure(isBusy())) }
+    guard let batch else { return .turnedAway(isBusy()) }
     return batch.records.isEmpty ? nil : .undecided(batch)
   }
 

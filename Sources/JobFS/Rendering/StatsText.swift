@@ -56,8 +56,9 @@ enum StatsText {
     let clients: [CopyClient]
 
     init(_ service: JobService) {
-      jobs = service.changes.counts
-      count = service.count
+      let jobs = service.changes.counts
+      self.jobs = jobs
+      count = JobState.allCases.reduce(0) { $0 + jobs[$1] }
       refused = service.refusals.count
       (bytesRead, bytesWritten) = service.clients.bytes
       clients = service.clients.all

@@ -9,7 +9,7 @@ internal import Locking
 final class Drafts: Sendable {
   /// The longest, in bytes: a record that is longer would be refused anyway.
   static let longest = 65536
-  /// How many a uid may have.
+  /// How many a uid may have: by name, or open. What was submitted the kernel may remember for long, and counts no more.
   static let mostOfUid = 64
 
   struct Draft {
@@ -39,7 +39,9 @@ final class Drafts: Sendable {
     state.withLock { state in
       // One of the same name is replaced: the kernel knew of none.
       unlist(name, &state)
-      guard state.byNumber.values.count(where: { $0.uid == requester.uid }) < Self.mostOfUid else { return nil }
+      guard state.byNumber.values.count(where: { $0.uid == requester.uid && ($0.isListed || $0.opens > 0) }) < Self.mostOfUid else {
+        return nil
+      }
       var draft = Draft(name: name, uid: requester.uid, gid: requester.gid, modified: time)
       (draft.opens, draft.lookups) = (1, 1)
       defer { state.next += 1 }

@@ -56,6 +56,15 @@ final class Handle: Sendable {
     }
   }
 
+  /// The next bytes of a stream's text that was begun; `nil` when none was.
+  func takeRest(_ size: Int) -> ArraySlice<UInt8>? {
+    bytes.withLock { rest in
+      guard let text = rest else { return nil }
+      rest = Array(text.dropFirst(size))
+      return text.prefix(size)
+    }
+  }
+
   /// The last descriptor is closed.
   func close() { replacePoller(nil) }
 }
