@@ -47,7 +47,7 @@ public final class FaultDevice: Resource {
     server = try Command(
       "nbdkit",
       [
-        "-f", "-U", directory + "/socket", "eval", "get_size=echo \(size)",
+        "-f", "-U", directory + "/socket", "-P", directory + "/pid", "eval", "get_size=echo \(size)",
         "pread=\(begin); admit r $3 $4; exec dd if=$D/image iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M status=none",
         "pwrite=\(begin); admit w $3 $4; dd of=$D/image oflag=seek_bytes seek=$4 conv=notrunc bs=1M status=none && ended W $3 $4",
         "zero=\(begin); admit z $3 $4; fallocate -p -o $4 -l $3 $D/image && ended Z $3 $4", "can_zero=exit 0",
@@ -66,7 +66,8 @@ public final class FaultDevice: Resource {
   }
 
   private static func bridge(to server: ChildProcess, in directory: String) throws -> ChildProcess {
-    try eventually("nbdkit listens: \(server.errorText)") { Files.exists(directory + "/socket") || !server.running }
+    // The socket's name is there before anybody listens behind it; the file with the number comes after.
+    try eventually("nbdkit listens: \(server.errorText)") { Files.exists(directory + "/pid") || !server.running }
     if !server.running { throw Missing("nbdkit ended: \(server.errorText)") }
     let bridge = try Command("nbdfuse", [directory + "/export", "--unix", directory + "/socket"]).start()
     do {
