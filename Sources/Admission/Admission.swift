@@ -33,8 +33,13 @@ public final class Admission: Sendable {
 
   /// Opens a destination: for writing, exclusively unless a copy of ours has it already.
   ///
-  /// - Parameter creates: makes a regular file where nothing is.
-  public func openDestination(_ path: String, creates: Bool, for caller: Caller) throws(Objection) -> Endpoint {
+  /// - Parameters:
+  ///   - creates: makes a regular file where nothing is.
+  ///   - syncsDirectory: the file may have been made for this copy before a restart, by a daemon that didn't come to flush
+  ///     its name: so the first flush takes the directory along, as that of a file that is made now does.
+  public func openDestination(
+    _ path: String, creates: Bool, syncsDirectory: Bool = false, for caller: Caller
+  ) throws(Objection) -> Endpoint {
     let descriptor: Int32
     do throws(Objection) {
       descriptor = try openPath(path, follow: true)
@@ -44,7 +49,22 @@ public final class Admission: Sendable {
     }
     defer { _ = kcs_close(descriptor) }
     let key = try examine(descriptor, path)
-    return try share(descriptor, key, path, created: nil)
+    let endpoint = try share(descriptor, key, path, created: nil)
+    if syncsDirectory, case .file = key {
+      do throws(Objection) {
+        try syncDirectory(of: endpoint)
+      } catch {
+        undo(endpoint)
+        throw error
+      }
+    }
+    return endpoint
+  }
+
+  private func syncDirectory(of endpoint: Endpoint) throws(Objection) {
+    let place = try place(for: endpoint.path)
+    // A name that leads elsewhere now, by a symbolic link for one, is not the one that was made.
+    if place.holds(endpoint.device.key) { endpoint.device.syncsToo(directory: place.directory) } else { _ = kcs_close(place.directory) }
   }
 
   /// Whether something exists under a path, a symbolic link that leads nowhere included.
@@ -80,11 +100,8 @@ public final class Admission: Sendable {
 
   /// Only if the file still stands where it was made: under its name there may be another one.
   private static func remove(_ created: CreatedFile, _ key: DeviceKey) {
-    let file = unsafe kcs_openat(created.directory, created.name, kcs_O_PATH | O_NOFOLLOW, 0)
-    guard file >= 0 else { return }
-    defer { _ = kcs_close(file) }
     // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
-    if (try? DeviceKey(descriptor: file)) == key { _ = unsafe kcs_unlinkat(created.directory, created.name) }
+    if created.holds(key) { _ = unsafe kcs_unlinkat(created.directory, created.name) }
   }
 
   private func openPath(_ path: String, follow: Bool) throws(Objection) -> Int32 {
@@ -128,8 +145,8 @@ public final class Admission: Sendable {
         return try Device(descriptor: descriptor, access: access, directory: isFirst ? created?.directory : nil)
       }
     }
-    // Another record opened the file before us who made it; then it is one that was there.
-    if !isFirst, let created { _ = kcs_close(created.directory) }
+    // Another record opened the file before us who made it; then it is one that was there.  Its name is as new for that.
+    if !isFirst, let created { device.syncsToo(directory: created.directory) }
     return Endpoint(path, device, isShared: true, created: isFirst ? created : nil)
   }
 
@@ -173,6 +190,11 @@ public final class Admission: Sendable {
   /// What a person knows a device by: model and serial number where it has them.
   public func label(of endpoint: Endpoint) -> String { Identity.label(of: endpoint.device.key) ?? endpoint.identity }
 
+  /// What an endpoint is known again by, later or after a restart.
+  ///
+  /// Asks the kernel, and a file's file system; so it's nothing for a thread that must not block.
+  public func fingerprint(of endpoint: Endpoint) -> Fingerprint { Fingerprint(of: endpoint) }
+
   private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
     let created = try place(for: path)
     let (directory, name) = (created.directory, created.name)
@@ -203,6 +225,16 @@ public final class Admission: Sendable {
 
   private static func text(_ errno: Int32) -> String {
     unsafe String(cString: strerror(errno))
+  }
+}
+
+extension CreatedFile {
+  /// Whether the name, and no symbolic link under it, is that of a file.
+  fileprivate func holds(_ key: DeviceKey) -> Bool {
+    let file = unsafe kcs_openat(directory, name, kcs_O_PATH | O_NOFOLLOW, 0)
+    guard file >= 0 else { return false }
+    defer { _ = kcs_close(file) }
+    return (try? DeviceKey(descriptor: file)) == key
   }
 }
 

@@ -5,20 +5,25 @@ internal import KCopy
 enum Identity {
   /// See `Endpoint.birth`.
   static func birth(of device: Device) -> UInt64 {
-    if case .block(let number) = device.key {
-      let path = "/sys/dev/block/\(kcs_major(number)):\(kcs_minor(number))"
-      // A partition's is that of its disk.
-      let text = KernelText.read("\(path)/diskseq") ?? KernelText.read("\(path)/../diskseq")
-      return text.flatMap { UInt64($0.prefix { $0 != "\n" }) } ?? 0
-    }
+    if case .block(let number) = device.key { return sequence(of: number) ?? 0 }
     var facts = kcs_file_facts()
     return unsafe kcs_file_facts(device.descriptor, &facts) == 0 ? facts.born : 0
   }
 
+  /// The sequence number (`diskseq`) of a disk, which no other disk gets before the next boot; a partition's is its disk's.
+  static func sequence(of number: UInt64) -> UInt64? {
+    let path = directory(of: number)
+    let text = KernelText.read("\(path)/diskseq") ?? KernelText.read("\(path)/../diskseq")
+    return text.flatMap { UInt64($0.prefix { $0 != "\n" }) }
+  }
+
+  /// Where sysfs tells about a block device.
+  static func directory(of number: UInt64) -> String { "/sys/dev/block/\(kcs_major(number)):\(kcs_minor(number))" }
+
   /// Model and serial number of a disk, as far as it tells; `nil` when it tells nothing.
   static func label(of key: DeviceKey) -> String? {
     guard case .block(let number) = key else { return nil }
-    let path = "/sys/dev/block/\(kcs_major(number)):\(kcs_minor(number))"
+    let path = directory(of: number)
     // A partition's are those of its disk.
     let words = ["device/model", "device/serial"].compactMap { name in
       (KernelText.read("\(path)/\(name)") ?? KernelText.read("\(path)/../\(name)")).flatMap(plain)
@@ -33,16 +38,20 @@ enum Identity {
     return plain.isEmpty || !plain.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f } ? nil : plain
   }
 
+  /// The first of some files of sysfs that tells anything, as a word that can be printed and that `accept` lets through.
+  static func first(of names: [String], in directory: String, _ accept: (String) -> String?) -> String? {
+    for name in names {
+      if let word = KernelText.read("\(directory)/\(name)").flatMap(plain).flatMap(accept) { return word }
+    }
+    return nil
+  }
+
   /// The first that the kernel knows: the WWN, the serial of the disk, the device's number; of a file, device and inode.
   static func of(_ key: DeviceKey) -> String {
     switch key {
     case .block(let device):
-      let number = "\(kcs_major(device)):\(kcs_minor(device))"
-      let path = "/sys/dev/block/\(number)"
-      for name in ["wwid", "device/wwid", "serial", "device/serial"] {
-        if let text = KernelText.read("\(path)/\(name)").flatMap(plain) { return text }
-      }
-      return number
+      let path = directory(of: device)
+      return first(of: ["wwid", "device/wwid", "serial", "device/serial"], in: path) { $0 } ?? "\(kcs_major(device)):\(kcs_minor(device))"
     case .file(let device, let inode):
       return "\(kcs_major(device)):\(kcs_minor(device)):\(inode)"
     }

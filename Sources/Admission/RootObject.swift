@@ -11,24 +11,27 @@ public struct RootObject: Sendable, Hashable {
   public let offset: UInt64
 
   /// Follows a device down to its root.
-  public init(of device: Device) {
-    var key = device.key
-    var offset: UInt64 = 0
+  public init(of device: Device) { self = Self.descent(from: device.key).root }
+
+  /// The root of a device, and the loop device that the way down ended with: the root is its backing file or device.
+  static func descent(from key: DeviceKey) -> (root: RootObject, loop: UInt64?) {
+    var root = RootObject(key: key, offset: 0)
+    var loop: UInt64?
     // A loop over a partition of a loop is no cycle; more than a few floors don't exist.
     for _ in 0..<16 {
-      guard case .block(let number) = key, let below = Self.below(number) else { break }
-      key = below.key
-      offset += below.offset
+      guard case .block(let number) = root.key else { break }
+      let path = Identity.directory(of: number)
+      let below: RootObject
+      if KernelText.read(path + "/partition") != nil, let disk = disk(ofPartition: path) {
+        (below, loop) = (disk, nil)
+      } else if KernelText.read(path + "/loop/offset") != nil, let backing = backing(ofLoop: number) {
+        (below, loop) = (backing, number)
+      } else {
+        break
+      }
+      root = RootObject(key: below.key, offset: root.offset + below.offset)
     }
-    self.key = key
-    self.offset = offset
-  }
-
-  private static func below(_ device: UInt64) -> RootObject? {
-    let path = "/sys/dev/block/\(kcs_major(device)):\(kcs_minor(device))"
-    if KernelText.read(path + "/partition") != nil { return disk(ofPartition: path) }
-    if KernelText.read(path + "/loop/offset") != nil { return backing(ofLoop: device) }
-    return nil
+    return (root, loop)
   }
 
   private static func disk(ofPartition path: String) -> RootObject? {

@@ -68,6 +68,29 @@ int kcs_file_system_magic(int fd, uint64_t *magic) {
   return 0;
 }
 
+/* Of Linux 6.9; older headers don't have it. */
+struct file_system_uuid {
+  uint8_t length;
+  uint8_t uuid[16];
+};
+#define GET_FILE_SYSTEM_UUID _IOR(0x15, 0, struct file_system_uuid)
+
+void kcs_file_identity(int fd, struct kcs_file_identity *out) {
+  memset(out, 0, sizeof *out);
+  struct file_system_uuid uuid = {0};
+  if (ioctl(fd, GET_FILE_SYSTEM_UUID, &uuid) == 0 && uuid.length == sizeof out->uuid) memcpy(out->uuid, uuid.uuid, sizeof out->uuid);
+  struct statfs facts;
+  if (fstatfs(fd, &facts) == 0) {
+    uint32_t words[2];
+    _Static_assert(sizeof words == sizeof facts.f_fsid, "f_fsid is two words");
+    memcpy(words, &facts.f_fsid, sizeof words);
+    out->number = (uint64_t)words[1] << 32 | words[0];
+  }
+  /* Declared for a long, of which file systems write an int. */
+  long generation = 0;
+  if (ioctl(fd, FS_IOC_GETVERSION, &generation) == 0) out->generation = (uint32_t)generation;
+}
+
 int kcs_is_block_device(uint32_t mode) { return S_ISBLK(mode); }
 int kcs_is_regular_file(uint32_t mode) { return S_ISREG(mode); }
 int kcs_is_directory(uint32_t mode) { return S_ISDIR(mode); }

@@ -1,4 +1,5 @@
 internal import CSystemShims
+internal import Glibc
 
 /// Memory that transfers go through: one range, aligned to 2 MiB, in huge pages where the kernel has them.
 ///
@@ -50,5 +51,28 @@ internal import CSystemShims
   /// - Returns: the number of bytes written, or the negative errno.
   public func write(to descriptor: Int32, at position: UInt64, from offset: Int, count: Int) -> Int64 {
     kcs_pwrite(descriptor, address(of: offset, count: count), UInt64(count), position)
+  }
+
+  /// Compares two parts.
+  ///
+  /// - Returns: where the first byte that differs lies in both; `nil` when they are equal.
+  public func firstDifference(_ first: Int, _ second: Int, count: Int) -> Int? {
+    withBytes(first, count: count) { one in
+      withBytes(second, count: count) { other in
+        // The library compares many bytes at a time, but tells not where.
+        if count == 0 || memcmp(one.baseAddress!, other.baseAddress!, count) == 0 { return nil }
+        return one.indices.first { one[$0] != other[$0] }
+      }
+    }
+  }
+
+  /// Looks for the first byte of a part that is not zero; `nil` when there is none.
+  public func firstNonZero(_ offset: Int, count: Int) -> Int? {
+    withBytes(offset, count: count) { bytes in
+      guard let base = bytes.baseAddress, let first = bytes.first else { return nil }
+      // Each byte equals the one before it.
+      if first == 0, memcmp(base, base + 1, count - 1) == 0 { return nil }
+      return bytes.firstIndex { $0 != 0 }
+    }
   }
 }

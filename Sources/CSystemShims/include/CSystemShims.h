@@ -38,6 +38,14 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out);
 /* f_type of fstatfs(2), as the magic numbers of linux/magic.h. */
 int kcs_file_system_magic(int fd, uint64_t *magic);
 int kcs_is_block_device(uint32_t mode);
+/* What else tells a file from another one that has its inode number later, or on another file system; 0: it doesn't tell.
+   Only fstatfs(2) works by O_PATH. */
+struct kcs_file_identity {
+  uint8_t uuid[16];     /* FS_IOC_GETFSUUID */
+  uint64_t number;      /* f_fsid of fstatfs(2), the first word in the low half */
+  uint32_t generation;  /* FS_IOC_GETVERSION */
+};
+void kcs_file_identity(int fd, struct kcs_file_identity *out);
 int kcs_is_regular_file(uint32_t mode);
 int kcs_is_directory(uint32_t mode);
 unsigned kcs_major(uint64_t device);

@@ -115,6 +115,14 @@ public final class Device: Sendable {
     drive()
   }
 
+  /// Makes the next flush take a directory along, as it does of a file that was just created: the file's name may not be on
+  /// the medium yet.
+  ///
+  /// - Parameter directory: the descriptor of the directory that has the name; it becomes the device's.
+  public func syncsToo(directory: Int32) {
+    if let local { local.add(directory: directory) } else { _ = kcs_close(directory) }
+  }
+
   private func drive() {
     guard let passengers = train.depart() else { return }
     medium.flush { result in

@@ -1,13 +1,13 @@
 internal import CSystemShims
 internal import Glibc
+internal import Locking
 internal import Synchronization
 
 /// A block device or file of this machine: its descriptions, and the threads for what may hang.
 final class LocalMedium: DeviceMedium {
   private let direct: Int32?
   private let buffered: Int32?
-  /// A directory entry that must be durable too, when the file was created for this copy.
-  private let directory: Int32?
+  private let directories = Locked(NameDirectories())
   private let alignment: Int
   private let usedBuffered = Atomic(false)
   private let threads: BlockingThreads
@@ -23,8 +23,11 @@ final class LocalMedium: DeviceMedium {
     direct = opened.direct
     buffered = opened.buffered
     alignment = opened.facts.directAlignment
-    self.directory = directory
+    if let directory { add(directory: directory) }
   }
+
+  /// The next flush takes one more directory along; the descriptor becomes the medium's.
+  func add(directory: Int32) { directories.withLock { $0.add(directory) } }
 
   /// Any description, for asking.
   var descriptor: Int32 { direct ?? buffered ?? -1 }
@@ -51,13 +54,15 @@ final class LocalMedium: DeviceMedium {
   }
 
   private func flushNow() -> Int32 {
+    let taken = directories.withLock { $0.waiting }
     // The file's own metadata only matters where the file is new; its size goes with the data.
-    let result = directory == nil ? kcs_fdatasync(descriptor) : kcs_fsync(descriptor)
+    let result = taken.isEmpty ? kcs_fdatasync(descriptor) : kcs_fsync(descriptor)
     if result < 0 { return -result }
-    if let directory {
-      let result = kcs_fsync(directory)
+    for directory in taken {
+      let result = kcs_fsync(directory.descriptor)
       if result < 0 { return -result }
     }
+    directories.withLock { $0.settle(taken) }
     return 0
   }
 
@@ -92,7 +97,7 @@ final class LocalMedium: DeviceMedium {
       _ = kcs_drop_cache(buffered, 0, 0)
     }
     var first: Int32 = 0
-    for descriptor in [direct, buffered, directory].compactMap({ $0 }) {
+    for descriptor in [direct, buffered].compactMap({ $0 }) + directories.withLock({ $0.descriptors }) {
       let result = kcs_close(descriptor)
       if result < 0, first == 0 { first = -result }
     }
