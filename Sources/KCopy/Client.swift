@@ -74,6 +74,10 @@ public final class Client: Sendable {
   ///     not copied again, and everything else is.  Empty: nothing was left.
   ///   - changed: called on the client's thread, before `notify`, when the copy has begun, and when its pause has begun or
   ///     ended: `Copy.progress` has changed.
+  ///   - checkpointed: called on the client's thread, before `notify`, when a flush in the middle of the copy has made more of a
+  ///     destination durable: `Copy.map(of:)` says what.  A destination is flushed so a second after the copy has begun and then
+  ///     every 50 times what its last flush took, at least a second and at most 60, while it is written.  `nil`, or with
+  ///     `CopyOptions.flushes` off: it is only flushed at its end.
   ///   - notify: called exactly once, on the client's thread, when nothing of the copy is in flight any more.
   /// - Returns: a handle to follow and change the copy with; it need not be kept.
   /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, a
@@ -82,10 +86,13 @@ public final class Client: Sendable {
   @discardableResult
   public func copy(
     from source: Region, to destinations: [Region], options: CopyOptions = CopyOptions(), maps: [RangeMap] = [],
-    changed: (@Sendable () -> Void)? = nil, notify: @escaping @Sendable (Notification) -> Void
+    changed: (@Sendable () -> Void)? = nil, checkpointed: (@Sendable () -> Void)? = nil,
+    notify: @escaping @Sendable (Notification) -> Void
   ) throws(DeviceError) -> Copy {
     try start(
-      CopyRequest(source: source, destinations: destinations, options: options, maps: maps, changed: changed, notify: notify))
+      CopyRequest(
+        source: source, destinations: destinations, options: options, maps: maps, changed: changed, checkpointed: checkpointed,
+        notify: notify))
   }
 
   /// Fills regions with zeroes, all of the same length: by the device's own command where it has one
@@ -95,9 +102,11 @@ public final class Client: Sendable {
   @discardableResult
   public func zero(
     _ regions: [Region], options: CopyOptions = CopyOptions(), maps: [RangeMap] = [], changed: (@Sendable () -> Void)? = nil,
-    notify: @escaping @Sendable (Notification) -> Void
+    checkpointed: (@Sendable () -> Void)? = nil, notify: @escaping @Sendable (Notification) -> Void
   ) throws(DeviceError) -> Copy {
-    try start(CopyRequest(source: nil, destinations: regions, options: options, maps: maps, changed: changed, notify: notify))
+    try start(
+      CopyRequest(
+        source: nil, destinations: regions, options: options, maps: maps, changed: changed, checkpointed: checkpointed, notify: notify))
   }
 
   private func start(_ request: CopyRequest) throws(DeviceError) -> Copy {

@@ -39,6 +39,15 @@ public final class Copy: Sendable {
   /// What `kcopyd_cancel` was to be, which `drivers/md/dm-kcopyd.c` never had.
   public func cancel() { mailbox.post(.change(self, .cancel)) }
 
+  /// Asks the copy to stop where it is, for a later one to go on from its maps: no sub-job starts after it is taken, writes in
+  /// flight end, every destination that isn't at its end is flushed (unless `CopyOptions.flushes` is off), and the notification
+  /// comes with `Notification.wasSuspended`.
+  ///
+  /// A write or flush that fails from then on fails nobody: its bytes are `missing` in the map, and written again by whoever goes
+  /// on.  A copy that turns out to be complete, or that an error has ended already, is notified as ever; `cancel` makes a cancel
+  /// of it.
+  public func suspend() { mailbox.post(.change(self, .suspend)) }
+
   /// Starts nothing more until `resume`; what is in flight ends.
   public func pause() { mailbox.post(.change(self, .pause)) }
 
@@ -97,7 +106,12 @@ struct CopyRequest: Sendable {
   var maps: [RangeMap] = []
   /// Called when the copy has begun, and when its pause has begun or ended.
   var changed: (@Sendable () -> Void)?
+  /// Called when a flush in the middle of the copy has made more of a destination durable; `nil`: no such flush is made.
+  var checkpointed: (@Sendable () -> Void)?
   var notify: @Sendable (Notification) -> Void
+
+  /// Whether its destinations are flushed in the middle of the copy too.
+  var takesCheckpoints: Bool { checkpointed != nil && options.flushes }
 
   /// The length of the regions, in bytes.
   var count: UInt64 { source?.count ?? destinations.first?.count ?? 0 }

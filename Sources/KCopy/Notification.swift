@@ -115,18 +115,22 @@ public struct CopyProgress: Sendable, Equatable {
 public struct Notification: Sendable {
   /// Whether `Copy.cancel` ended it.
   public var wasCancelled: Bool
+  /// Whether `Copy.suspend` ended it before it was complete.  Destinations that aren't at their end stand as they stood,
+  /// `queued` or `running`, and their maps say what is durable.
+  public var wasSuspended: Bool
   /// The last snapshot, which changes no more.
   public var progress: CopyProgress
   /// What has become of each byte, per destination; empty for a notification that was prepared.
   public var maps: [RangeMap]
 
   /// A notification as the engine makes it; for tests of those who receive it.
-  public init(wasCancelled: Bool, progress: CopyProgress, maps: [RangeMap] = []) {
+  public init(wasCancelled: Bool, wasSuspended: Bool = false, progress: CopyProgress, maps: [RangeMap] = []) {
     self.wasCancelled = wasCancelled
+    self.wasSuspended = wasSuspended
     self.progress = progress
     self.maps = maps
   }
 
-  /// Whether every destination is complete: no error, and not cancelled.
-  public var isComplete: Bool { !wasCancelled && !progress.readError && progress.writeErrors == 0 }
+  /// Whether every destination is complete: no error, and neither cancelled nor suspended.
+  public var isComplete: Bool { !wasCancelled && !wasSuspended && !progress.readError && progress.writeErrors == 0 }
 }

@@ -27,8 +27,9 @@ extension CopyTask {
     copy.publish { published in
       // Counted before and after in the piece alone: a map with many bad sectors is long.
       func count(_ status: RangeMap.Status) -> UInt64 { published.maps[destination].bytes(status, in: piece) }
+      func common(onlyDurable: Bool) -> UInt64 { live == 0 ? 0 : published.common(live, in: piece, onlyDurable: onlyDurable) }
       let (written, durable, failed) = (count(.written), count(.durable), count(.failed))
-      let common = live == 0 ? 0 : published.common(live, in: piece)
+      let before = (done: common(onlyDurable: false), durable: durable == 0 ? 0 : common(onlyDurable: true))
       for part in parts { published.maps[destination].set(part.range, part.status) }
       published.progress.destinations[destination].bytesDone += count(.written) + count(.durable)
       published.progress.destinations[destination].bytesDone -= written + durable
@@ -36,7 +37,9 @@ extension CopyTask {
       published.progress.destinations[destination].bytesDurable -= durable
       published.progress.destinations[destination].bytesFailed += count(.failed)
       published.progress.destinations[destination].bytesFailed -= failed
-      if live != 0 { published.progress.bytesDone = published.progress.bytesDone + published.common(live, in: piece) - common }
+      published.progress.bytesDone = published.progress.bytesDone + common(onlyDurable: false) - before.done
+      // What is written once more is durable after the next flush only.
+      if durable != 0 { published.progress.bytesDurable = published.progress.bytesDurable + common(onlyDurable: true) - before.durable }
     }
   }
 
@@ -82,19 +85,32 @@ extension CopyTask {
     recount()
   }
 
-  /// The flush of a destination succeeded: what was written is on the medium.
-  func becameDurable(_ destination: Int) {
+  /// The flush of a destination succeeded: what was written when it was submitted, all of it where nothing was written since,
+  /// is on the medium.
+  ///
+  /// - Returns: whether that is more than before.
+  @discardableResult
+  func becameDurable(_ destination: Int, _ covered: [Range<UInt64>]?) -> Bool {
     let live = live
-    let isUneven = isUneven
-    copy.publish { published in
-      published.maps[destination].replace(.written, with: .durable)
-      published.progress.destinations[destination].bytesDurable = published.progress.destinations[destination].bytesDone
+    // Flushed in the middle, two destinations that have as much need not have the same.
+    let isUneven = isUneven || request.takesCheckpoints
+    return copy.publish { published in
+      let before = published.progress.destinations[destination].bytesDurable
+      if let covered {
+        let more = covered.reduce(0) { $0 + published.maps[destination].replace(.written, with: .durable, in: $1) }
+        published.progress.destinations[destination].bytesDurable += more
+      } else {
+        published.maps[destination].replace(.written, with: .durable)
+        published.progress.destinations[destination].bytesDurable = published.progress.destinations[destination].bytesDone
+      }
+      guard live != 0 else { return published.progress.destinations[destination].bytesDurable > before }
       let others = published.progress.destinations.indices.filter { live.has($0) }
       if isUneven {
         published.progress.bytesDurable = published.common(live, in: 0..<published.maps[destination].count, onlyDurable: true)
       } else {
         published.progress.bytesDurable = others.map { published.progress.destinations[$0].bytesDurable }.min() ?? 0
       }
+      return published.progress.destinations[destination].bytesDurable > before
     }
   }
 
@@ -119,9 +135,9 @@ extension CopyTask {
     }
   }
 
-  /// The last snapshot: every destination is in its final state.
+  /// The last snapshot: every destination is in its final state, or where a later copy goes on.
   func conclude() {
-    let (isCancelled, finished) = (isCancelled, finished)
+    let (isCancelled, finished) = (isCancelled, endsSuspended ? finished | live : finished)
     copy.publish { published in
       published.progress.phase = .none
       published.progress.pause = nil

@@ -29,11 +29,17 @@ final class CopyTask {
   var finished: UInt64 = 0
   var hasStarted = false
   var isCancelled = false
+  /// It was asked to stop for a later copy to go on.
+  var isSuspended = false
   /// An error that ends the copy was found.
   var isHalted = false
   var pause: PauseReason?
   /// How often it went on after a pause.
   var resumes = 0
+  /// When the first sub-job began, on the monotonic clock; known where checkpoints are taken.
+  var begunAt: UInt64 = 0
+  /// When a destination is to be flushed in the middle of the copy, as far as that is planned.
+  var checkpointAt = UInt64.max
   /// Whether the counters have to be found by looking at the maps: somebody failed, was left behind or begins again.
   var isUneven = false
 
@@ -63,7 +69,13 @@ final class CopyTask {
   var index: Int { copy.task.load(ordering: .relaxed) }
 
   /// Whether no sub-job starts any more, whatever happens.
-  var isStopped: Bool { isCancelled || isHalted || live == 0 }
+  var isStopped: Bool { isEnding || isHalted || live == 0 }
+
+  /// Whether what is in flight is followed by nothing: no rest of it, no other try, and no write of what was read.
+  var isEnding: Bool { isCancelled || isSuspended }
+
+  /// Whether it ends for a later copy to go on.
+  var endsSuspended: Bool { isSuspended && !isCancelled && live & ~finished != 0 }
 
   var isPausedByError: Bool { if case .error = pause { true } else { false } }
 
@@ -113,6 +125,13 @@ final class CopyTask {
     for index in streams.indices { streams[index].mask &= ~UInt64.only(destination) }
   }
 
+  /// Whether a write of a sub-job to a destination is in flight.
+  func isWriting(_ number: Int, _ subJob: SubJob, _ destination: Int) -> Bool {
+    guard subJob.waiting.has(destination), !subJob.isReading else { return false }
+    // Of those that wait in line only the first has begun.
+    return !isSequential || sides[destination].isWriting && sides[destination].line.first == number
+  }
+
   /// Takes down that the first sub-job starts.
   func begin() {
     hasStarted = true
@@ -141,6 +160,12 @@ struct DestinationSide {
   /// Sub-jobs that it has not come to an end with.
   var carried = 0
   var isFlushing = false
+  /// What the flush in flight makes durable; `nil`: all that is written, for nothing else is under way.
+  var covered: [Range<UInt64>]?
+  /// When that flush was submitted.
+  var flushBegan: UInt64 = 0
+  /// When it is to be flushed in the middle of the copy.
+  var checkpointAt = UInt64.max
   /// Times that it was flushed in vain.
   var lostFlushes = 0
   var flushFailures = 0

@@ -7,7 +7,8 @@ extension Engine where Driver: ~Copyable {
     guard index >= 0, let task = tasks[index], task.copy === copy, !task.isCancelled else { return }
     switch change {
     case .cancel: cancel(task)
-    case .pause: if task.pause == nil { pause(task, .user) }
+    case .suspend: suspend(task)
+    case .pause: if task.pause == nil, !task.isSuspended { pause(task, .user) }
     case .resume: resume(task)
     case .rate(let rate):
       task.rate = rate
@@ -27,6 +28,16 @@ extension Engine where Driver: ~Copyable {
     task.copy.publish { $0.progress.phase = .cancelling }
     if task.isSequential { for destination in task.sides.indices { writeFirstInLine(task, destination) } }
     endIfIdle(task)
+  }
+
+  /// A copy that is at its end already, whatever brought it there, comes to it by itself.
+  private mutating func suspend(_ task: CopyTask) {
+    guard !task.isStopped else { return }
+    task.isSuspended = true
+    // What is in flight ends for some destinations only.
+    task.isUneven = true
+    if task.isSequential { for destination in task.sides.indices { writeFirstInLine(task, destination) } }
+    finishWhereComplete(task)
   }
 
   /// Starts nothing more of a copy; an error takes the place of the user's wish, and the first error stays.
@@ -52,10 +63,11 @@ extension Engine where Driver: ~Copyable {
     }
     queue(task)
     finishWhereComplete(task)
+    planCheckpoint(of: task)
   }
 
   private mutating func tryAgain(_ task: CopyTask, _ destination: Int) {
-    for number in task.subJobs where subJobs[number].written.has(destination) { publishWritten(number, task) }
+    publishWritten(of: destination, task)
     guard task.sides[destination].carried == 0,
       let lacking = task.copy.publish({ $0.maps[destination].next(.missing, from: 0) }),
       let stream = task.streams.firstIndex(where: { $0.mask.has(destination) && $0.isFresh }),

@@ -3,6 +3,7 @@ internal import Synchronization
 /// What is to be told.
 enum Outgoing {
   case changed(CopyTask)
+  case checkpointed(CopyTask)
   case copy(CopyTask)
   case fired(PreparedNotification, Notification)
 }
@@ -40,9 +41,11 @@ extension Engine where Driver: ~Copyable {
     for outgoing in outbox {
       switch outgoing {
       case .changed(let task): task.request.changed?()
+      case .checkpointed(let task): task.request.checkpointed?()
       case .copy(let task):
         let seen = task.copy.publish { $0 }
-        task.request.notify(Notification(wasCancelled: task.isCancelled, progress: seen.progress, maps: seen.maps))
+        task.request.notify(
+          Notification(wasCancelled: task.isCancelled, wasSuspended: task.endsSuspended, progress: seen.progress, maps: seen.maps))
         told(task.serial)
       case .fired(let prepared, let notification):
         prepared.notify(notification)

@@ -3,6 +3,7 @@ extension Engine where Driver: ~Copyable {
   /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
   func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
     let subJob = subJobs[index]
+    let good = subJob.doubtful.has(destination) ? [] : good
     func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
       // What fills up the last block lies behind the region.
       let end = min(range.upperBound, subJob.count)
@@ -35,7 +36,7 @@ extension Engine where Driver: ~Copyable {
     if !subJobs[index].isInSlot { publishWritten(index, task) }
     if subJobs[index].waiting == 0 { end(index, task) }
     if task.isSequential { writeFirstInLine(task, destination) }
-    if task.sides[destination].carried == 0 { finishIfComplete(task, destination) }
+    if task.sides[destination].carried == 0 || task.isSuspended { finishIfComplete(task, destination) }
     endIfIdle(task)
   }
 
@@ -82,6 +83,11 @@ extension Engine where Driver: ~Copyable {
     guard written != 0 else { return }
     subJobs[index].written = 0
     task.wrote(written, subJobs[index].range)
+  }
+
+  /// Shows what one destination has.
+  mutating func publishWritten(of destination: Int, _ task: CopyTask) {
+    for number in task.subJobs where subJobs[number].written.has(destination) { publishWritten(number, task) }
   }
 
   /// Gives back what a sub-job held.

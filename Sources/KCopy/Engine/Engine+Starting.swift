@@ -27,6 +27,7 @@ extension Engine where Driver: ~Copyable {
   /// Starts sub-jobs in turn, until no copy has one to start or there is no room.
   mutating func pump() {
     wakesAt = .max
+    takeCheckpoints()
     releaseHeld()
     var isStuck = false
     outer: for level in queues.indices {
@@ -176,6 +177,7 @@ extension Engine where Driver: ~Copyable {
     if isFirst {
       task.begin()
       tellChange(of: task)
+      planFirstCheckpoint(of: task)
     }
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,

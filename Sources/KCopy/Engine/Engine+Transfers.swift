@@ -83,16 +83,16 @@ extension Engine where Driver: ~Copyable {
     }
   }
 
-  /// Whether a transfer's copy still wants its end: not after a cancel, and not of a destination that has failed.
+  /// Whether a transfer's copy still wants its end: not once it ends itself, and not of a destination that has failed.
   func isWanted(_ token: TransferToken, _ task: CopyTask) -> Bool {
-    guard !task.isCancelled else { return false }
+    guard !task.isEnding else { return false }
     return token.destination.map(task.live.has) ?? (task.live != 0)
   }
 
   /// A side has all of its sub-job.
   mutating func moved(_ token: TransferToken, _ task: CopyTask) {
     guard let destination = token.destination else { return beginWrites(token.subJob, task) }
-    if unreadable[token.subJob] == nil, !subJobs[token.subJob].isRepair {
+    if unreadable[token.subJob] == nil, !subJobs[token.subJob].isRepair, !subJobs[token.subJob].doubtful.has(destination) {
       subJobs[token.subJob].written |= .only(destination)
     } else {
       settleParts(token.subJob, task, destination, good: [0..<subJobs[token.subJob].count])
@@ -105,8 +105,8 @@ extension Engine where Driver: ~Copyable {
   /// The piece is in its pages: every destination that still wants it gets it.
   mutating func beginWrites(_ index: Int, _ task: CopyTask) {
     endReading(index, task)
-    // After a cancel no write starts; after another sub-job's error those in flight finish.
-    guard !task.isCancelled else { return abandon(index, task) }
+    // After a cancel or a suspension no write starts; after another sub-job's error those in flight finish.
+    guard !task.isEnding else { return abandon(index, task) }
     let wanted = subJobs[index].waiting & task.live
     if let run = subJobs[index].run {
       let count = subJobs[index].count

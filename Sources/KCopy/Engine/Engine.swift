@@ -37,6 +37,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   var rateOpens: UInt64 = 0
   /// Since when the first in line has found no room; 0: it hasn't looked in vain.
   var stuckSince: UInt64 = 0
+  /// When copies that have begun are to be flushed in their middle.
+  var checkpoints = DueCopies()
   /// When something may start that couldn't before, in nanoseconds.
   var wakesAt: UInt64 = .max
   /// A throttled device has nothing in flight any more: those who wait for it look again.

@@ -29,7 +29,7 @@ extension Command {
 
 /// What can be changed of a copy that runs.
 enum CopyChange: Sendable {
-  case cancel, pause, resume
+  case cancel, suspend, pause, resume
   case rate(UInt64?)
   case priority(Int)
 }

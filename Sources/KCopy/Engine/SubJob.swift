@@ -14,6 +14,8 @@ struct SubJob {
   var waiting: UInt64 = 0
   /// Bit i: destination i has all of the piece, but that isn't published yet.
   var written: UInt64 = 0
+  /// Bit i: a flush of destination i failed while the piece was being written to it.
+  var doubtful: UInt64 = 0
   /// Whether it takes one of its stream's slots.
   var isInSlot = true
   var isReading = false

@@ -140,6 +140,24 @@ public struct RangeMap: Sendable, Equatable {
     extents = result
   }
 
+  /// Gives the bytes of one status in a range another; returns how many there were.
+  mutating func replace(_ status: Status, with other: Status, in range: Range<UInt64>) -> UInt64 {
+    var (at, total) = (range.lowerBound, UInt64(0))
+    while at < range.upperBound {
+      let extent = extent(at: at)
+      let end = min(extent.end, range.upperBound)
+      if extent.status == status {
+        set(at..<end, other)
+        total += end - at
+      }
+      at = end
+    }
+    return total
+  }
+
+  /// Where the bytes of a status are, ascending.
+  func runs(of status: Status) -> [Range<UInt64>] { extents.compactMap { $0.status == status ? $0.start..<$0.end : nil } }
+
   /// The place of the extent that holds an offset.
   private func index(of offset: UInt64) -> Int {
     precondition(offset < count, "outside of the region")
