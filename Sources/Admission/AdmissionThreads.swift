@@ -16,13 +16,20 @@ public final class AdmissionThreads: Sendable {
       case waiting, running, done, late, stuck
     }
 
-    let body: @Sendable () -> Void
+    /// Whether it goes on elsewhere when it has been done here, and is told when that is over.
+    let isLasting: Bool
+    let body: @Sendable (_ end: @escaping @Sendable () -> Void) -> Void
     let late: @Sendable () -> Void
     let deadline: UInt64
-    private let stage = Atomic(Stage.waiting)
+    private let stage: Atomic<Stage>
 
-    init(deadline: UInt64, body: @escaping @Sendable () -> Void, late: @escaping @Sendable () -> Void) {
+    init(
+      _ stage: Stage = .waiting, deadline: UInt64, isLasting: Bool,
+      body: @escaping @Sendable (_ end: @escaping @Sendable () -> Void) -> Void, late: @escaping @Sendable () -> Void
+    ) {
+      self.stage = Atomic(stage)
       self.deadline = deadline
+      self.isLasting = isLasting
       self.body = body
       self.late = late
     }
@@ -64,7 +71,30 @@ public final class AdmissionThreads: Sendable {
   ///   - body: the work; it learns by its own means that it came too late.
   ///   - late: called once if the deadline passes first.
   public func perform(_ body: @escaping @Sendable () -> Void, late: @escaping @Sendable () -> Void) {
-    let item = Work(deadline: kcs_monotonic() + seconds * 1_000_000_000, body: body, late: late)
+    add(Work(deadline: nextDeadline, isLasting: false, body: { _ in body() }, late: late))
+  }
+
+  /// Does work on a thread of its own that is over when it says so: on another thread, for one, once a disk has answered.
+  public func perform(
+    lasting body: @escaping @Sendable (_ end: @escaping @Sendable () -> Void) -> Void, late: @escaping @Sendable () -> Void
+  ) {
+    add(Work(deadline: nextDeadline, isLasting: true, body: body, late: late))
+  }
+
+  /// Watches something that is done elsewhere.
+  ///
+  /// - Parameter late: called once if the deadline passes first.
+  /// - Returns: to be called when it is over.
+  public func watch(late: @escaping @Sendable () -> Void) -> @Sendable () -> Void {
+    let item = Work(.running, deadline: nextDeadline, isLasting: true, body: { _ in }, late: late)
+    state.withLock { $0.watched.append(item) }
+    watch.signal()
+    return { _ = item.advance(from: .running, to: .done) }
+  }
+
+  private var nextDeadline: UInt64 { kcs_monotonic() + seconds * 1_000_000_000 }
+
+  private func add(_ item: Work) {
     let wantsThread = state.withLock { state in
       state.waiting.append(item)
       state.watched.append(item)
@@ -92,9 +122,10 @@ public final class AdmissionThreads: Sendable {
       // A signal whose work was late leaves nothing to take.
       guard let item = take() else { continue }
       if item.advance(from: .waiting, to: .running) {
-        item.body()
-        // It may be late by now; then nobody asks any more.
-        _ = item.advance(from: .running, to: .done)
+        // It may be late by then; and then nobody asks any more.
+        let end: @Sendable () -> Void = { _ = item.advance(from: .running, to: .done) }
+        item.body(end)
+        if !item.isLasting { end() }
       }
       guard stays() else { return }
     }

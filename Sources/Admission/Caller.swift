@@ -60,6 +60,37 @@ public final class Caller: Sendable {
     self.place = place
   }
 
+  // MARK: Over a restart
+
+  /// Words of `key=value` that the same caller can be made of again.
+  public var kept: String {
+    let groups = rights.groups.map(String.init).joined(separator: ",")
+    return "umask=\(String(umask, radix: 8)) fsgid=\(rights.gid) capabilities=\(String(rights.capabilities, radix: 16)) groups=\(groups)"
+  }
+
+  /// Whoever asked before a restart: by then the process may be gone, and paths mean what they mean to the daemon.
+  ///
+  /// - Returns: `nil` for words that `kept` doesn't write.
+  public init?(kept: String, uid: UInt32, gid: UInt32) {
+    var values: [Substring: Substring] = [:]
+    for word in kept.split(separator: " ") {
+      let parts = word.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2 else { return nil }
+      values[parts[0]] = parts[1]
+    }
+    let groups = (values["groups"] ?? "").split(separator: ",").map { UInt32($0) }
+    guard let umask = UInt32(values["umask"] ?? "", radix: 8), let fileGid = UInt32(values["fsgid"] ?? ""),
+      let capabilities = UInt64(values["capabilities"] ?? "", radix: 16), !groups.contains(nil), let place = Self.own
+    else { return nil }
+    self.uid = uid
+    self.gid = gid
+    pid = 0
+    process = 0
+    self.umask = umask
+    self.place = place
+    rights = Rights(capabilities: capabilities, gid: fileGid, groups: groups.compactMap { $0 })
+  }
+
   /// The process that a thread belongs to.
   public static func process(ofThread pid: Int32) -> Int32? { status(of: pid).map { Int32($0.0.process) } }
 

@@ -14,6 +14,9 @@ public struct Endpoint: Sendable {
   let isShared: Bool
   /// A file that was made for this copy, until it is known that the copy is accepted.
   let created: CreatedFile?
+
+  /// Whether a file was made for it.
+  public var wasMade: Bool { created != nil }
 }
 
 /// A file that `create=yes` made: gone again if the record is refused.

@@ -2,7 +2,7 @@ internal import Admission
 internal import CSystemShims
 internal import Glibc
 public import Journal
-public import KCopy
+internal import KCopy
 internal import Locking
 internal import Synchronization
 
@@ -10,8 +10,8 @@ internal import Synchronization
 public final class JobService: Sendable {
   /// The limits and the shape of a service.
   public struct Configuration: Sendable {
-    /// Pages of the client `default`.
-    public var pages = 4096
+    /// Pages of the client `default`; `nil`: as many as it had before a restart, or the standard.
+    public var pages: Int?
     /// Jobs that may exist at once.
     public var mostJobs = 1_000_000
     /// Those that may exist of each uid but root.
@@ -33,20 +33,28 @@ public final class JobService: Sendable {
   let descriptors = DescriptorBudget()
   let unfinished: Locked<Int> = Locked(0)
   let someEnded = Semaphore()
-  private let journal: Journal
+  let journal: Journal
+  let stopping = Atomic(false)
+  let resuming = Resuming()
   private let devices = DeviceTable()
-  private let stopping = Atomic(false)
-  private let isReserving = Atomic(false)
 
-  /// - Throws: `DeviceError` when the client's pages or the threads can't be had.
-  public init(journal: Journal, _ configuration: Configuration) throws(DeviceError) {
-    clients = try ClientTable(defaultPages: configuration.pages)
+  /// Takes over what an earlier daemon has left: final jobs as they ended, and the others with nothing open until `goOn`.
+  ///
+  /// - Throws: `DeviceError` when the client's pages or the threads can't be had; `JournalError` for a journal that can't be
+  ///   read, and then nothing in it has changed.
+  public init(journal: Journal, _ configuration: Configuration) throws {
+    let contents = try journal.contents()
+    clients = try ClientTable(pages: configuration.pages, contents.clients)
     threads = try AdmissionThreads()
     turns = try Turns("kcopy-turns")
     admission = Admission(table: devices)
     self.journal = journal
     self.configuration = configuration
-    reserveNumbers()
+    try restore(contents.jobs)
+    guard !journal.keepsNothing else { return }
+    try SystemThread("kcopy-journal") { [journal, weak self] in
+      journal.serve { self?.contents ?? Contents(jobs: [], clients: []) }
+    }.detach()
   }
 
   /// Tells where the mount is, so that a path into it is refused.
@@ -90,19 +98,31 @@ public final class JobService: Sendable {
   public func remove(_ job: Job) throws(Refusal) {
     try job.remove()
     table.remove(job)
+    journal.write(.remove(job.facts.id))
   }
 
   /// Takes away a job that never began.
   func forget(_ job: Job) {
     try? job.remove(evenUnfinished: true)
     table.remove(job)
+    journal.write(.remove(job.facts.id))
   }
 
-  /// Does what a line of `ctl` says.
+  /// Does what a line of `ctl` says; a restart knows of it a moment later.
   ///
   /// - Throws: the errno of the contract's table, and for `retry` ENOENT or ENOBUFS when the job's client takes none.
   public func obey(_ command: JobCommand, _ job: Job) throws(Refusal) {
-    if command == .retry { try retry(job) } else { try job.obey(command) }
+    if command == .retry { return try retry(job) }
+    if command == .resume, resume(job) { return }
+    try job.obey(command)
+    journal.write(job.control)
+    if command == .cancel { endParked(job) }
+  }
+
+  /// Changes the mode bits of a job's directory.
+  public func setPermissions(_ permissions: UInt32, of job: Job) {
+    job.setPermissions(permissions)
+    journal.write(job.control)
   }
 
   // MARK: Starting and ending
@@ -110,32 +130,27 @@ public final class JobService: Sendable {
   func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
     Admitting(
       admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, nextNumber: nextNumber,
-      isAwaited: isAwaited)
+      keeps: !keepsNothing, isAwaited: isAwaited)
   }
 
   private func nextNumber() throws(Refusal) -> UInt64 {
     do throws(JournalError) {
-      let number = try journal.nextNumber()
-      reserveNumbers()
-      return number
+      return try journal.nextNumber()
     } catch {
-      throw Refusal(errno: EIO, column: 0, text: "the journal failed: \(error.text)")
+      throw Self.refusal(error)
     }
   }
 
-  /// Elsewhere, and ahead: who needs a number may be who mustn't wait.
-  private func reserveNumbers() {
-    guard !journal.keepsNothing, journal.isShort, !isReserving.exchange(true, ordering: .relaxed) else { return }
-    turns.perform { [self] in
-      // What fails is tried again, and told, when the last one is gone.
-      try? journal.reserve()
-      isReserving.store(false, ordering: .relaxed)
-    }
+  /// Why a record can't be accepted, or a number not be given.
+  static func refusal(_ error: JournalError) -> Refusal {
+    Refusal(errno: error.errno, column: 0, text: "the journal can't be written: \(error.text)")
   }
 
   /// Refuses what is one job too many, before anything is opened for it.
   func checkRoom(for uid: UInt32) throws(Refusal) {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
+    // Before anything is opened or made for it.
+    if let trouble = journal.trouble { throw Self.refusal(trouble) }
     guard table.count < configuration.mostJobs else { throw tooMany }
     guard uid == 0 || table.count(of: uid) < configuration.mostJobsPerUid else { throw tooManyOfUid }
   }
@@ -146,21 +161,4 @@ public final class JobService: Sendable {
   }
 
   func undo(_ job: AdmittedJob) { admitting { false }.undo(job) }
-
-  /// Takes no more records, cancels what runs, and ends all waiting.
-  ///
-  /// - Parameter seconds: how long it waits for devices that still have something in flight.
-  /// - Returns: the number of jobs that are not final even so.
-  public func stop(within seconds: UInt64) -> Int {
-    stopping.store(true, ordering: .sequentiallyConsistent)
-    let deadline = kcs_monotonic() + seconds * 1_000_000_000
-    let running = table.all.filter { !$0.isFinal }
-    for job in running { job.tell(.shutdown) }
-    // It can become final in between, and then there is nothing to cancel.
-    for job in running { try? job.cancel() }
-    clients.endWaits()
-    changes.events.endWaits()
-    while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
-    return unfinished.withLock { $0 }
-  }
 }

@@ -35,28 +35,39 @@ extension JobFileSystem {
     guard Node(directory) == .jobs, Node(newDirectory) == .jobs, Self.isPlain(name), let (_, draft) = drafts[name] else {
       return reply.fail(EPERM)
     }
+    let pending = PendingReply(reply.park {}) { [self] (reply: consuming StatusReply, result) in
+      switch result {
+      case .success:
+        // The kernel moves the file under the job's name, and looks that up anew at once: the draft's own name held for no time.
+        if !JobName.isDraft(newName) { drafts.unlist(name) }
+        reply.succeed()
+      case .failure(let refusal):
+        let job = Words.printable(newName.utf8)
+        jobs.refuse(refusal, record: draft.bytes, job: job, uid: requester.uid, pid: requester.pid)
+        reply.fail(refusal.errno)
+      }
+    }
     do throws(Refusal) {
-      try rename(draft, to: newName, by: requester)
-      reply.succeed()
+      try rename(draft, to: newName, by: requester, pending)
     } catch {
-      let job = Words.printable(newName.utf8)
-      jobs.refuse(error, record: draft.bytes, job: job, uid: requester.uid, pid: requester.pid)
-      reply.fail(error.errno)
+      if pending.claim() { pending.answer(.failure(error)) }
     }
   }
 
-  private func rename(_ draft: Drafts.Draft, to name: String, by requester: Requester) throws(Refusal) {
+  private func rename(
+    _ draft: Drafts.Draft, to name: String, by requester: Requester, _ reply: PendingReply<StatusReply>
+  ) throws(Refusal) {
     guard requester.uid == draft.uid else {
       throw Refusal(errno: EPERM, column: 0, text: "the draft is uid \(draft.uid)'s, and only they can submit it")
     }
     if JobName.isDraft(name) {
       try JobName.checkDraft(name)
-      return drafts.rename(draft.name, to: name)
+      drafts.rename(draft.name, to: name)
+      if reply.claim() { reply.answer(.success(0)) }
+      return
     }
     try Self.checkNewName(name)
     if placeholders.contains(name) { throw Refusal(errno: EBUSY, column: 0, text: "a record for \(name) is being written") }
-    _ = try jobs.accept(draft: draft.bytes, name: name, for: asker(requester))
-    // The kernel moves the file under the job's name, and looks that up anew at once: the draft's own name held for no time.
-    drafts.unlist(draft.name)
+    try jobs.accept(draft: draft.bytes, name: name, for: asker(requester), reply: reply)
   }
 }

@@ -37,6 +37,8 @@ public final class JobFileSystem: FileSystem {
   /// Tells the kernel, through the mount itself, what has changed without it: inotify sees what comes by system calls.
   public func attach(_ mount: OwnMount) {
     expiry.attach(mount)
+    // What an earlier daemon has left is final already.
+    for job in jobs.jobs.filter(\.isFinal).sorted(by: { $0.finishedAt < $1.finishedAt }) { expiry.note(job) }
     jobs.changes.listen { [knownJobs, expiry] job in
       if job.isFinal { expiry.note(job) }
       knownJobs.touch(job, by: mount)
@@ -280,7 +282,7 @@ public final class JobFileSystem: FileSystem {
       // Whatever it is set to: it is nobody else's business.
       case .draft: break
       case .placeholder(let number): placeholders.setPermissions(number, permissions)
-      case .job(let id, .directory): jobs.job(id)?.setPermissions(permissions)
+      case .job(let id, .directory): if let job = jobs.job(id) { jobs.setPermissions(permissions, of: job) }
       default: return reply.fail(EPERM)
       }
     }

@@ -1,71 +1,252 @@
+internal import CSystemShims
+internal import Glibc
 internal import Locking
+internal import Synchronization
 
-/// What outlives the daemon: so far the numbers that were given to jobs, so that none is given twice.
+/// What outlives the daemon: jobs, how far they are and how they ended, clients, and the numbers that were given.
+///
+/// Changes are written in the order in which they come, by whoever calls `serve`; those that come while a commit is under
+/// way share the next one, which costs one flush of the disk whatever their number.
 public final class Journal: Sendable {
+  /// A change on its way.
+  private struct Entry {
+    var change: Change
+    var done: (@Sendable (JournalError?) -> Void)?
+
+    var isAcceptance: Bool { if case .accept = change { true } else { false } }
+  }
+
   private struct State {
-    var next: UInt64 = 1
+    var entries: [Entry] = []
+    /// Jobs with a checkpoint in `entries`: what is written of one is what holds then, so one is enough.
+    var checkpoints: Set<UInt64> = []
+    /// Why nothing can be written.
+    var trouble: JournalError?
+    var isClosed = false
+    /// What those are told who follow the trouble.
+    var follower: (@Sendable (JournalError?) -> Void)?
+
+    var nextNumber: UInt64 = 1
     /// The first number that the database has not been told to be taken.
     var reserved: UInt64 = 1
+    /// Those who wait for a number.
+    var waiting: [Locking.Semaphore] = []
+  }
+
+  /// What `serve` alone uses.
+  private struct Disk {
+    var tables: Tables?
   }
 
   private let directory: StateDirectory?
-  private let database: Database?
+  private let path: String
   private let state = Locked(State())
-  /// Held while the database is written to; `state` never is.
-  private let reserving: Locked<Void> = Locked(())
+  private let disk: Locked<Disk>
+  private let work = Semaphore()
+  private let closed = Semaphore()
+  private let failures = Atomic<UInt64>(0)
+
   /// One commit takes so many numbers at once; those that a crash leaves unused are skipped.
   private static let stride: UInt64 = 1000
+  /// How long it takes until a disk that failed is tried again; nanoseconds.
+  private static let patience: UInt64 = 1_000_000_000
 
   /// Opens the state of a mount.
   ///
   /// - Parameter path: the directory; it is made, with mode 0700.  `nil` keeps nothing.
-  /// - Throws: `JournalError` when the directory can't be used, another daemon has it, or a newer version wrote it.
+  /// - Throws: `JournalError` when the directory can't be used, another daemon has it, a newer version wrote it, or it is
+  ///   damaged; then nothing in it has changed.
   public init(directory path: String?) throws(JournalError) {
     guard let path else {
       directory = nil
-      database = nil
+      self.path = ""
+      disk = Locked(Disk())
       return
     }
-    let directory = try StateDirectory(path)
-    let database = try Database(path + "/journal.sqlite")
-    let first = UInt64(try database.number("SELECT next FROM numbers") ?? 1)
-    self.directory = directory
-    self.database = database
-    state.withLock { $0 = State(next: first, reserved: first) }
+    directory = try StateDirectory(path)
+    self.path = path + "/journal.sqlite"
+    let tables = try Tables(Database(self.path))
+    let first = try tables.nextNumber()
+    disk = Locked(Disk(tables: tables))
+    state.withLock {
+      $0.nextNumber = first
+      $0.reserved = first
+    }
   }
 
-  deinit { database?.close() }
+  deinit { disk.withLock { $0.tables?.close() } }
 
   /// Whether there is no state directory.
-  public var keepsNothing: Bool { database == nil }
+  public var keepsNothing: Bool { directory == nil }
+
+  /// What an earlier daemon has left; before `serve` only.
+  public func contents() throws(JournalError) -> Contents {
+    try disk.withLock { (disk) throws(JournalError) in try disk.tables?.contents() ?? Contents(jobs: [], clients: []) }
+  }
+
+  // MARK: Changes
+
+  /// Has a change written; without a state directory there is nothing to do.
+  ///
+  /// - Parameter done: called on the thread of `serve`, in the order of the changes: with `nil` when it is durable.  Only an
+  ///   acceptance can fail; everything else is tried again for as long as it takes.
+  public func write(_ change: Change, done: (@Sendable (JournalError?) -> Void)? = nil) {
+    guard !keepsNothing else {
+      done?(nil)
+      return
+    }
+    let refused: JournalError? = state.withLock { state in
+      switch change {
+      case .accept: if let trouble = state.trouble { return trouble }
+      case .checkpoint(let id, _): guard state.checkpoints.insert(id).inserted else { return nil }
+      default: break
+      }
+      state.entries.append(Entry(change: change, done: done))
+      return nil
+    }
+    if let refused { done?(refused) } else { work.signal() }
+  }
+
+  /// Why nothing can be written at this moment; then no record is accepted.
+  public var trouble: JournalError? { state.withLock { $0.trouble } }
+
+  /// Commits that failed since the daemon began.
+  public var failureCount: UInt64 { failures.load(ordering: .relaxed) }
+
+  /// Calls the body when writing begins to fail, with the reason, and with `nil` when it works again.
+  public func follow(_ body: @escaping @Sendable (JournalError?) -> Void) { state.withLock { $0.follower = body } }
+
+  // MARK: Numbers
 
   /// A number that no job of this state directory ever had.
   ///
   /// - Throws: `JournalError` when it can't be taken down that the number is gone.
   ///
-  /// It waits for the disk when none is reserved, which `reserve` sees to before.
+  /// It waits for the disk when none is left of those that were reserved, which are asked for well before.
   public func nextNumber() throws(JournalError) -> UInt64 {
     while true {
-      let number: UInt64? = state.withLock { state in
-        guard state.next < state.reserved else { return nil }
-        defer { state.next += 1 }
-        return state.next
+      let taken = Semaphore()
+      var isShort = false
+      let number: UInt64? = try state.withLock { (state) throws(JournalError) in
+        if state.nextNumber < state.reserved || keepsNothing {
+          isShort = state.reserved &- state.nextNumber == Self.stride / 2
+          defer { state.nextNumber += 1 }
+          return state.nextNumber
+        }
+        if let trouble = state.trouble { throw trouble }
+        state.waiting.append(taken)
+        return nil
       }
+      if isShort || number == nil { work.signal() }
       if let number { return number }
-      try reserve()
+      taken.wait()
     }
   }
 
-  /// Whether numbers are short.
-  public var isShort: Bool { state.withLock { $0.reserved - $0.next < Self.stride / 2 } }
+  // MARK: The thread that writes
 
-  /// Takes down that more numbers are gone; nobody who takes one waits for it meanwhile.
-  public func reserve() throws(JournalError) {
-    try reserving.withLock { (_) throws(JournalError) in
-      guard isShort else { return }
-      let reserved = state.withLock { $0.reserved } + Self.stride
-      try database?.run("UPDATE numbers SET next = \(reserved)")
-      state.withLock { $0.reserved = reserved }
+  /// Writes what there is to be written until `close`.
+  ///
+  /// - Parameter everything: what is kept, as it stands in memory: a database that failed is written anew from it, since
+  ///   nobody can say what of the failed one is on the disk.
+  public func serve(everything: @escaping () -> Contents) {
+    guard !keepsNothing else { return closed.signal() }
+    var kept: [Entry] = []
+    while true {
+      if kept.isEmpty, trouble == nil { work.wait() } else { work.wait(until: kcs_monotonic() + Self.patience) }
+      let (isClosed, reserves) = take(&kept)
+      if !kept.isEmpty || reserves || trouble != nil { write(&kept, reserves: reserves, everything) }
+      if isClosed {
+        // What could not be written by now is not going to be: jobs that it is about come back as they were before.
+        closed.signal()
+        return
+      }
     }
+  }
+
+  /// Writes what has been given so far, as far as the disk takes it, and ends `serve`.
+  ///
+  /// - Returns: whether it ended in time.
+  public func close(until deadline: UInt64) -> Bool {
+    state.withLock { $0.isClosed = true }
+    work.signal()
+    return closed.wait(until: deadline)
+  }
+
+  private func take(_ kept: inout [Entry]) -> (isClosed: Bool, reserves: Bool) {
+    state.withLock { state in
+      kept += state.entries
+      state.entries = []
+      state.checkpoints = []
+      return (state.isClosed, state.reserved - state.nextNumber <= Self.stride / 2 || !state.waiting.isEmpty)
+    }
+  }
+
+  private func write(_ kept: inout [Entry], reserves: Bool, _ everything: () -> Contents) {
+    let reserved = state.withLock { reserves ? max($0.reserved, $0.nextNumber) + Self.stride : $0.reserved }
+    do throws(JournalError) {
+      try disk.withLock { (disk) throws(JournalError) in
+        if disk.tables == nil {
+          let tables = try Tables(Database(path))
+          try tables.commit(all: everything(), next: reserved)
+          disk.tables = tables
+        }
+        try disk.tables?.commit(kept.map(\.change), next: reserves ? reserved : nil)
+      }
+    } catch {
+      failures.wrappingAdd(1, ordering: .relaxed)
+      return failed(error, &kept, everything)
+    }
+    let done = kept
+    kept = []
+    recovered(reserved)
+    for entry in done { entry.done?(nil) }
+  }
+
+  private func recovered(_ reserved: UInt64) {
+    let (follower, waiting) = endWaits(nil) { state in
+      state.reserved = reserved
+      return state.trouble != nil
+    }
+    for waiter in waiting { waiter.signal() }
+    follower?(nil)
+  }
+
+  /// - Returns: who is to be told of the change, if it is one, and those who waited for a number.
+  private func endWaits(
+    _ trouble: JournalError?, isChange: (inout State) -> Bool
+  ) -> (follower: (@Sendable (JournalError?) -> Void)?, waiting: [Locking.Semaphore]) {
+    state.withLock { state in
+      let follower = isChange(&state) ? state.follower : nil
+      defer {
+        state.trouble = trouble
+        state.waiting = []
+      }
+      return (follower, state.waiting)
+    }
+  }
+
+  /// Acceptances fail; of what is left nothing is given up.
+  private func failed(_ error: JournalError, _ kept: inout [Entry], _ everything: () -> Contents) {
+    let acceptances = kept.filter(\.isAcceptance)
+    kept.removeAll(where: \.isAcceptance)
+    // A full disk has rolled everything back, and nothing else is in doubt.
+    let isWhole = error.errno == ENOSPC
+    if !isWhole {
+      disk.withLock { disk in
+        disk.tables?.close()
+        disk.tables = nil
+      }
+    }
+    if isWhole, !acceptances.isEmpty, state.withLock({ $0.trouble == nil && $0.waiting.isEmpty }) {
+      // It may have been too much of a batch; what is left may have room.
+      for entry in acceptances { entry.done?(error) }
+      if !kept.isEmpty { write(&kept, reserves: false, everything) }
+      return
+    }
+    let (follower, waiting) = endWaits(error) { $0.trouble == nil }
+    for entry in acceptances { entry.done?(error) }
+    for waiter in waiting { waiter.signal() }
+    follower?(error)
   }
 }

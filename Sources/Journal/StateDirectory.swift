@@ -12,10 +12,10 @@ final class StateDirectory: Sendable {
   init(_ path: String) throws(JournalError) {
     try Self.make(path)
     let lock = unsafe kcs_open(path + "/lock", O_RDWR | O_CREAT, 0o600)
-    guard lock >= 0 else { throw JournalError("\(path)/lock: \(unsafe String(cString: strerror(-lock)))") }
+    guard lock >= 0 else { throw JournalError(errno: -lock, "\(path)/lock: \(unsafe String(cString: strerror(-lock)))") }
     guard kcs_flock_exclusive(lock) == 0 else {
       _ = kcs_close(lock)
-      throw JournalError("\(path) is the state of another kcopyfs that is running")
+      throw JournalError(errno: EBUSY, "\(path) is the state of another kcopyfs that is running")
     }
     self.path = path
     self.lock = lock
@@ -28,7 +28,7 @@ final class StateDirectory: Sendable {
     for part in path.split(separator: "/") {
       made += "/" + part
       if unsafe mkdir(made, 0o700) < 0, errno != EEXIST {
-        throw JournalError("\(made): \(unsafe String(cString: strerror(errno)))")
+        throw JournalError(errno: errno, "\(made): \(unsafe String(cString: strerror(errno)))")
       }
     }
   }

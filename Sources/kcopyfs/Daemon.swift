@@ -58,6 +58,12 @@ struct Daemon {
       session.stop()
       throw Failure(error.text)
     }
+    do throws(DeviceError) {
+      try jobs.goOn()
+    } catch {
+      session.stop()
+      throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
+    }
     ready()
     waitForEnd()
     let left = jobs.stop(within: Self.patience)
@@ -115,7 +121,12 @@ struct Daemon {
       shape.pages = options.pages
       shape.mostJobs = options.mostJobs
       shape.mostJobsPerUid = options.mostJobsPerUid
-      return try JobService(journal: journal, shape)
+      let jobs = try JobService(journal: journal, shape)
+      jobs.followTrouble { trouble in
+        Self.say(
+          trouble.map { "no job is accepted, and none ends, until the journal can be written: \($0)" } ?? "the journal is written again")
+      }
+      return jobs
     } catch let error as JournalError {
       throw Failure(error.text)
     } catch let error as DeviceError {

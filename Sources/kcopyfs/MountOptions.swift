@@ -15,7 +15,7 @@ struct MountOptions: Equatable {
   }
 
   var state = State.standard
-  var pages = 4096
+  var pages: Int?
   var allowsOthers = false
   var mostJobs = 1_000_000
   var mostJobsPerUid = 100_000

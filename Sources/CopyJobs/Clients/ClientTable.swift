@@ -1,5 +1,6 @@
 internal import CSystemShims
 internal import Glibc
+internal import Journal
 internal import KCopy
 internal import Locking
 
@@ -25,17 +26,50 @@ public final class ClientTable: Sendable {
 
   private let state: Locked<State>
 
-  /// Makes `default`, which is the daemon's user's.
+  /// Makes `default`, which is the daemon's user's, and those that there were before a restart.
   ///
+  /// - Parameter pages: of `default`; `nil`: as many as before, or the standard.
   /// - Throws: `DeviceError` when the pages or a thread can't be had.
-  init(defaultPages: Int) throws(DeviceError) {
-    var shape = Client.Configuration()
-    shape.pages = defaultPages
+  init(pages: Int? = nil, _ rows: [ClientRow] = []) throws(DeviceError) {
+    let row = rows.first { $0.name == Self.standard }
+    var shape = row.map(\.configuration) ?? Client.Configuration()
+    shape.pages = pages ?? shape.pages
     let client = try CopyClient(Self.standard, number: 1, uid: geteuid(), gid: getegid(), shape)
+    if let row { client.restore(mostJobs: Int(clamping: row.maxJobs)) }
     state = Locked(State(byName: [client.name: client], byNumber: [client.number: client], changedAt: client.madeAt))
+    for row in rows where row.name != Self.standard { restore(row) }
+  }
+
+  /// A client without the memory that it had is better than jobs without their client.
+  private func restore(_ row: ClientRow) {
+    var smallest = row.configuration
+    smallest.pages = smallest.subjob / 4096
+    for shape in [row.configuration, smallest, Client.Configuration()] {
+      do throws(DeviceError) {
+        let number = state.withLock { state in
+          state.lastNumber += 1
+          return state.lastNumber
+        }
+        let client = try CopyClient(
+          row.name, number: number, uid: row.uid, gid: row.gid, permissions: row.mode, madeAt: row.madeAt, shape)
+        client.restore(mostJobs: Int(clamping: row.maxJobs))
+        return state.withLock { state in
+          state.byName[row.name] = client
+          state.byNumber[number] = client
+        }
+      } catch {
+        continue
+      }
+    }
   }
 
   public subscript(name: String) -> CopyClient? { state.withLock { $0.byName[name] } }
+
+  /// The one that is always there.
+  var standard: CopyClient {
+    guard let standard = self[Self.standard] else { preconditionFailure("default cannot be removed") }
+    return standard
+  }
 
   /// The client of a number; `nil` too when it was removed.
   public func client(_ number: UInt64) -> CopyClient? { state.withLock { $0.byNumber[number] } }
@@ -146,5 +180,17 @@ public final class ClientTable: Sendable {
   /// The daemon stops: nobody waits for jobs any longer.
   func endWaits() {
     for client in all { client.endWaits() }
+  }
+}
+
+extension ClientRow {
+  fileprivate var configuration: Client.Configuration {
+    var shape = Client.Configuration()
+    shape.pages = Int(clamping: pages)
+    shape.throttle = Int(clamping: throttle)
+    shape.rate = rate
+    shape.subjob = Int(clamping: subjob)
+    shape.slots = Int(clamping: slots)
+    return shape
   }
 }

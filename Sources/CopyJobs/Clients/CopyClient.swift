@@ -39,18 +39,20 @@ public final class CopyClient: Sendable {
   /// Held while the engine changes, which can take a while, or is taken down; `life` never is.
   private let changing: Locked<Void> = Locked(())
 
+  /// - Parameter madeAt: nanoseconds since the epoch; `nil` for now.
   /// - Throws: as the engine's client, when its memory or its thread can't be had.
   init(
-    _ name: String, number: UInt64, uid: UInt32, gid: UInt32, permissions: UInt32 = 0o755, _ configuration: Client.Configuration
+    _ name: String, number: UInt64, uid: UInt32, gid: UInt32, permissions: UInt32 = 0o755, madeAt: UInt64? = nil,
+    _ configuration: Client.Configuration
   ) throws(DeviceError) {
     self.name = name
     self.number = number
     self.uid = uid
     self.gid = gid
     self.permissions = permissions
-    madeAt = kcs_realtime()
+    self.madeAt = madeAt ?? kcs_realtime()
     engine = try Client(configuration)
-    life = Locked(Life(shape: ClientShape(configuration), movedAt: madeAt))
+    life = Locked(Life(shape: ClientShape(configuration), movedAt: self.madeAt))
   }
 
   // MARK: Shape
@@ -86,6 +88,9 @@ public final class CopyClient: Sendable {
       publish(setting)
     }
   }
+
+  /// Takes the limit on jobs that it had before a restart; the rest is the engine's shape.
+  func restore(mostJobs: Int) { life.withLock { $0.shape.mostJobs = mostJobs } }
 
   private func publish(_ setting: ClientSetting) {
     let now = kcs_realtime()
@@ -142,6 +147,15 @@ public final class CopyClient: Sendable {
       life.lastTicket += 1
       life.unfinished.insert(life.lastTicket)
       life.movedAt = now
+      return life.lastTicket
+    }
+  }
+
+  /// An unfinished job that came before a restart: it has its place whatever `max_jobs` says.
+  func enterAgain() -> UInt64 {
+    life.withLock { life in
+      life.lastTicket += 1
+      life.unfinished.insert(life.lastTicket)
       return life.lastTicket
     }
   }

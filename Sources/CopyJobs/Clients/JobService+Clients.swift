@@ -1,5 +1,6 @@
 internal import Admission
 internal import Glibc
+internal import Journal
 internal import Locking
 
 /// What is asked of `clients/`.  All of it can take a while, memory for one, and so is done on the threads of admission.
@@ -28,7 +29,9 @@ extension JobService {
       // From here on it is made, or not, without a way back.
       guard reply.claim() else { return }
       let result = self.attempt(place, [], for: asker) { () throws(Refusal) in
-        Int(try self.clients.make(name, uid: asker.uid, gid: asker.gid, permissions: permissions).number)
+        let client = try self.clients.make(name, uid: asker.uid, gid: asker.gid, permissions: permissions)
+        self.journal.write(.putClient(client.row))
+        return Int(client.number)
       }
       reply.answer(result)
     }
@@ -41,6 +44,7 @@ extension JobService {
     perform(place, [], for: asker, reply) {
       let result = self.attempt(place, [], for: asker) { () throws(Refusal) in
         let client = try self.clients.unlist(name)
+        self.journal.write(.removeClient(name))
         isRemoved.withLock { $0 = true }
         self.clients.destroy(client)
         return 0
@@ -66,6 +70,7 @@ extension JobService {
           isClaimed = reply.claim()
           return isClaimed
         }
+        self.journal.write(.putClient(client.row))
         return count
       }
       if isClaimed || reply.claim() { reply.answer(result) }

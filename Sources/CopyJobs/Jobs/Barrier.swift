@@ -58,14 +58,19 @@ final class Barrier: Work {
     turns.perform(taken)
   }
 
-  func cancel() {
+  func cancel() { leave(KCopy.Notification(wasCancelled: true, progress: progress)) }
+
+  func suspend() { leave(KCopy.Notification(wasCancelled: false, wasSuspended: true, progress: progress)) }
+
+  /// Ends before its turn.
+  private func leave(_ notification: KCopy.Notification) {
     let (ends, observer) = state.withLock { state in
       defer { state.hasEnded = true }
       return (!state.hasEnded, state.observer)
     }
     guard ends else { return }
     if let observer { client.stopObserving(observer) }
-    turns.perform { [self] in end(KCopy.Notification(wasCancelled: true, progress: progress)) }
+    turns.perform { [self] in end(notification) }
   }
 
   private func change(_ change: (inout State) -> Void) {

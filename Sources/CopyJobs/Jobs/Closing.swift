@@ -25,14 +25,16 @@ final class Closing: Sendable {
   func closed(_ destination: Int, region: Region, _ errno: Int32) {
     finishOne { notification in
       guard errno != 0, notification.progress.destinations[destination].error == nil else { return }
+      // What the close lost nobody knows: none of it can be relied on.
+      if notification.maps.indices.contains(destination) { notification.maps[destination].replace(.durable, with: .written) }
+      // Then it is written again by whoever goes on, and nobody has failed.
+      if notification.wasSuspended { return }
       let error = TransferError(errno: errno, step: .flush, destination: destination, offset: region.start, length: region.count)
       notification.progress.writeErrors |= 1 << UInt64(destination)
       notification.progress.firstError = notification.progress.firstError ?? error
       notification.progress.destinations[destination].error = error
       notification.progress.destinations[destination].state = .failed
       notification.progress.destinations[destination].bytesDurable = 0
-      // What the close lost nobody knows: none of it can be relied on.
-      if notification.maps.indices.contains(destination) { notification.maps[destination].replace(.durable, with: .written) }
     }
   }
 

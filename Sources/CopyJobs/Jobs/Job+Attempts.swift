@@ -28,6 +28,7 @@ extension Job {
   func obey(_ command: JobCommand) throws(Refusal) {
     try change { (life) throws(Refusal) in
       try Self.check(command, life)
+      life.settings.take(command)
       switch command {
       case .cancel: life.isCancelRequested = true
       case .pause: life.isPauseRequested = true
@@ -40,6 +41,8 @@ extension Job {
   }
 
   static func check(_ command: JobCommand, _ life: JobLife) throws(Refusal) {
+    // What has ended can't be cancelled any more, although nobody can see the end yet.
+    if life.ending != nil, command == .cancel { throw Refusal(errno: EALREADY, column: 0, text: "the job has ended") }
     let state = life.current(life.progress)
     if let errno = state.objection(to: command) {
       let text = errno == EALREADY ? "the job is final" : "\(command.name) is not for a job that is \(state.rawValue)"
@@ -60,34 +63,73 @@ extension Job {
     }
   }
 
-  /// Takes down the end; from here on everybody sees a final state.
-  ///
-  /// - Parameter isVisible: called when that is so, and nobody who waits has been told yet.
-  func end(_ notification: KCopy.Notification, _ isVisible: () -> Void = {}) {
-    end { life in
+  // MARK: The end
+
+  /// The attempt is over: how it ended is decided here, and shown by `end` once that is durable.
+  func conclude(_ notification: KCopy.Notification) {
+    conclude { life in
       let state: JobState =
         if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
       life.last = notification.progress
       life.maps = state == .done ? [] : notification.maps
-      life.state = state
-    } isVisible: {
-      isVisible()
+      return state
     }
   }
 
-  private func end(_ body: (inout JobLife) -> Void, isVisible: () -> Void) {
-    life.withLock { life in
-      precondition(life.state == nil, "a job ends once")
-      body(&life)
-      life.work = nil
-      life.arrival = nil
-      life.early = []
+  private func conclude(_ body: (inout JobLife) -> JobState) {
+    change { life in
+      precondition(life.state == nil && life.ending == nil, "a job ends once")
       life.finishedAt = kcs_realtime()
-      _ = note(&life)
+      life.ending = body(&life)
+      life.settings = ControlSettings()
+      life.work = nil
+      life.early = []
+    }
+  }
+
+  /// The end is durable: from here on everybody sees a final state.
+  ///
+  /// - Parameter isVisible: called when that is so, and nobody who waits has been told yet.
+  func end(_ isVisible: () -> Void = {}) {
+    let arrival = life.withLock { life in
+      defer {
+        life.state = life.ending
+        life.ending = nil
+        life.arrival = nil
+        _ = note(&life)
+      }
+      return life.arrival
     }
     isVisible()
+    arrival?.left()
     tell(.final)
     changes.tell(of: self)
+  }
+
+  /// It goes on with the next daemon: with what its work, which is over, has left.
+  func leave(_ notification: KCopy.Notification) {
+    change { life in
+      life.last = notification.progress
+      life.maps = notification.maps
+      life.work = nil
+    }
+  }
+
+  /// Asks its work to leave the rest to the next daemon; one without work begins none.
+  ///
+  /// - Returns: whether nothing of it is in flight, and nobody else will say so.
+  func suspend() -> Bool {
+    change { life in
+      guard life.state == nil, life.ending == nil else { return false }
+      if let work = life.work {
+        work.suspend()
+        return false
+      }
+      // Whoever opens its paths finds that somebody was before, and closes them again; unless it begins right now.
+      guard !life.isLeft, life.parked != nil || life.arrival?.claim() == true else { return false }
+      life.isLeft = true
+      return true
+    }
   }
 
   // MARK: Admission later than acceptance
@@ -95,24 +137,41 @@ extension Job {
   /// It is accepted, and its paths are opened after that.
   func awaits(_ arrival: Arrival) { life.withLock { $0.arrival = arrival } }
 
-  /// It ends with what admission says of it.
-  func failArrival(_ errno: Int32) { endArrival(.failed, errno) }
-
-  /// It was cancelled while its paths were being opened, and none is open any more.
-  func cancelArrival() { endArrival(.cancelled, 0) }
-
-  private func endArrival(_ state: JobState, _ errno: Int32) {
-    let arrival = life.withLock { $0.arrival }
-    end { life in
+  /// It ends with what admission says of it, or because it was cancelled before any of its paths was open.
+  func concludeArrival(_ state: JobState, _ errno: Int32 = 0) {
+    conclude { life in
       var progress = life.progress
       for index in progress.destinations.indices where progress.destinations[index].state != .done {
         progress.destinations[index].state = state == .cancelled ? .cancelled : .failed
       }
       life.last = progress
       life.refusal = errno
-      life.state = state
-    } isVisible: {
-      arrival?.left()
+      return state
+    }
+  }
+
+  /// It can't go on before `resume`.
+  func park(_ reason: JobPause, _ ticket: UInt64) {
+    change { life in
+      guard let arrival = life.arrival else { return }
+      life.parked = Parked(reason: reason, ticket: ticket, left: arrival.left)
+      life.arrival = nil
+    }
+  }
+
+  /// Takes a parked job out of its rest, for one who then opens its paths.
+  ///
+  /// - Parameter arrival: made of what is to be called when the job ends.
+  /// - Returns: `nil` when it isn't parked.
+  func unpark(_ arrival: (@escaping @Sendable () -> Void) -> Arrival) -> Arrival? {
+    change { life in
+      guard life.state == nil, let parked = life.parked else { return nil }
+      let arrival = arrival(parked.left)
+      life.parked = nil
+      life.isPauseRequested = false
+      life.settings.take(.resume)
+      life.arrival = arrival
+      return arrival
     }
   }
 
@@ -123,7 +182,9 @@ extension Job {
     try change { (life) throws(Refusal) in
       guard !life.isRemoved else { throw Refusal(errno: ENODEV, column: 0, text: "the job was removed") }
       try Self.check(.retry, life)
-      life.last = Self.start(of: life.progress, life)
+      let start = Self.start(of: life.progress, life)
+      life.last = start
+      life.doneBefore = start.bytesDone
       life.attempt += 1
       life.state = nil
       life.refusal = 0
@@ -137,14 +198,29 @@ extension Job {
 
   /// What is there when an attempt begins: counted from what is on the media.
   private static func start(of before: CopyProgress, _ life: JobLife) -> CopyProgress {
+    counted(CopyProgress(destinations: before.destinations), life, lacking: before.destinations.map { $0.state != .done })
+  }
+
+  /// What is there when an attempt goes on after a restart: what had failed has failed.
+  static func resumed(_ before: CopyProgress, _ life: JobLife) -> CopyProgress {
     var progress = CopyProgress(destinations: before.destinations)
-    for index in progress.destinations.indices where progress.destinations[index].state != .done {
+    let failed = before.destinations.map { $0.state == .failed }
+    for index in failed.indices where failed[index] { progress.writeErrors |= before.writeErrors & 1 << UInt64(index) }
+    if let error = before.firstError, let index = error.destination, failed.indices.contains(index), failed[index] {
+      progress.firstError = error
+    }
+    return counted(progress, life, lacking: before.destinations.map { $0.state != .done && $0.state != .failed })
+  }
+
+  private static func counted(_ before: CopyProgress, _ life: JobLife, lacking: [Bool]) -> CopyProgress {
+    var progress = before
+    let lacking = lacking.indices.filter { lacking[$0] }
+    for index in lacking {
       var destination = DestinationProgress()
       destination.bytesDurable = life.maps.indices.contains(index) ? life.maps[index].bytes(.durable) : 0
       destination.bytesDone = destination.bytesDurable
       progress.destinations[index] = destination
     }
-    let lacking = progress.destinations.indices.filter { progress.destinations[$0].state != .done }
     progress.bytesDurable =
       common(lacking.map { life.maps.indices.contains($0) ? life.maps[$0] : RangeMap(count: life.plan.bytesTotal) })
       ?? life.plan.bytesTotal

@@ -19,7 +19,7 @@ public final class Job: Sendable {
   }
 
   /// What it comes to on its devices: known when they have been looked at.
-  public struct Plan: Sendable {
+  public struct Plan: Sendable, Equatable {
     /// The record, normalised, one line without its newline.
     public var spec: String
     /// The length of the region, in bytes; 0 while it isn't known.
@@ -36,13 +36,14 @@ public final class Job: Sendable {
     var identity: String
     /// A disk's sequence number, or when a file was made.
     var birth: UInt64
+    /// The text of its `Fingerprint`; empty where nothing outlives the daemon.
+    var fingerprint = ""
   }
 
-  public struct Destination: Sendable {
+  public struct Destination: Sendable, Equatable {
     public var path: String
-    public var identity: String
-    /// See `Identified`.
-    var birth: UInt64 = 0
+    var device: Identified
+    public var identity: String { device.identity }
     /// The first byte of its map: where the region begins on the source, or on the destination of a job that has no source.
     public var mapStart: UInt64 = 0
   }
@@ -154,6 +155,9 @@ public final class Job: Sendable {
     life.withLock { _ in changes.added(self) }
     changes.tell(of: self)
   }
+
+  /// An earlier daemon has left it, and it is in the table again.
+  func reappeared() { life.withLock { changes.restored(in: $0.shown) } }
 
   /// Its work says that something is different.
   func lookAgain() { change { _ in } }

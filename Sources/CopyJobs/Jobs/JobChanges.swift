@@ -50,6 +50,9 @@ public final class JobChanges: Sendable {
     events.append(job, .queued, readError: false, writeErrors: 0)
   }
 
+  /// A job of an earlier daemon is in the table.
+  func restored(in shown: JobState) { state.withLock { $0.now[Counts.place(shown)] += 1 } }
+
   /// A job has another state; called with its lock held, so that its changes come in their order.
   func changed(_ job: Job, from old: JobState, to new: JobState, _ progress: CopyProgress) {
     state.withLock { counts in

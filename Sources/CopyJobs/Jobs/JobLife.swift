@@ -17,9 +17,13 @@ struct JobLife {
   var attempt: UInt64 = 1
   /// Whoever decides what becomes of it while its paths are being opened; `nil` when they are.
   var arrival: Arrival?
+  /// It waits for `resume`, with nothing open.
+  var parked: Parked?
   var work: (any Work)?
   /// What `ctl` asked for before there was work to ask.
   var early: [JobCommand] = []
+  /// What `ctl` asked for in this attempt, as a restart has to know it.
+  var settings = ControlSettings()
   /// `ctl` asked for a pause, and not for its end since.
   var isPauseRequested = false
   /// Resumes that the work has not taken yet: the pause for an error that it still shows is over.
@@ -27,13 +31,19 @@ struct JobLife {
   var isCancelRequested = false
   /// The progress to show while there is no work: the last one, or with what the next attempt begins.
   var last: CopyProgress?
+  /// Bytes that were done when the attempt began, or went on after a restart.
+  var doneBefore: UInt64 = 0
   /// The last maps, of a job that is not done.
   var maps: [RangeMap] = []
   var state: JobState?
+  /// How the attempt ended, until that is durable and `state` can say so.
+  var ending: JobState?
   /// The errno with which the attempt's admission ended; 0 when it went well.
   var refusal: Int32 = 0
   var finishedAt: UInt64 = 0
   var isRemoved = false
+  /// It is left to the next daemon.
+  var isLeft = false
   /// The state that everybody was told of.
   var shown = JobState.queued
   var changeCount: UInt64 = 0
@@ -52,14 +62,17 @@ struct JobLife {
   }
 
   /// Why it is paused, if what its work says of itself is this.
-  func pause(_ progress: CopyProgress) -> PauseReason? {
-    if state != nil || isCancelRequested { return nil }
-    if case .error? = progress.pause, resumes == 0 { return progress.pause }
+  func pause(_ progress: CopyProgress) -> JobPause? {
+    if state != nil || ending != nil || isCancelRequested { return nil }
+    if let parked { return parked.reason }
+    if case .error? = progress.pause, resumes == 0 { return JobPause(progress.pause) }
     return isPauseRequested ? .user : nil
   }
 
   func current(_ progress: CopyProgress) -> JobState {
     if let state { return state }
+    // What has ended is what it was until its end is durable.
+    if ending != nil { return shown == .queued ? .queued : .running }
     if pause(progress) != nil { return .paused }
     // Whoever cancels what was paused doesn't put it into the queue again.
     if isCancelRequested, shown != .queued { return .running }
@@ -72,7 +85,8 @@ struct JobLife {
     let started = progress.startedAt
     let end = finishedAt != 0 ? finishedAt : kcs_realtime()
     let elapsed = started == 0 || end <= started ? 0 : end - started
-    let rate = elapsed == 0 ? 0 : UInt64(min(Double(progress.bytesDone) * 1e9 / Double(elapsed), 1e18))
+    let copied = progress.bytesDone - min(doneBefore, progress.bytesDone)
+    let rate = elapsed == 0 ? 0 : UInt64(min(Double(copied) * 1e9 / Double(elapsed), 1e18))
     let remaining = plan.bytesTotal - min(progress.bytesDone, plan.bytesTotal)
     return JobSnapshot(
       state: state, plan: plan, attempt: attempt, progress: progress, pause: pause, phase: phase(state, pause, progress),
@@ -80,7 +94,8 @@ struct JobLife {
       eta: state == .running && rate > 0 ? remaining / rate : nil)
   }
 
-  private func phase(_ state: JobState, _ pause: PauseReason?, _ progress: CopyProgress) -> JobPhase {
+  private func phase(_ state: JobState, _ pause: JobPause?, _ progress: CopyProgress) -> JobPhase {
+    if ending != nil { return .journal }
     if state.isFinal || pause != nil { return .none }
     if isCancelRequested { return .cancelling }
     if arrival != nil { return .admission }
@@ -96,7 +111,7 @@ struct JobLife {
     if let work { return work.map(of: destination) }
     if maps.indices.contains(destination) { return maps[destination] }
     // A job that is done has all of it, one that never began nothing.
-    guard state == .done, let last else { return RangeMap(count: plan.bytesTotal) }
+    guard (state ?? ending) == .done, let last else { return RangeMap(count: plan.bytesTotal) }
     let isDurable = last.destinations[destination].bytesDurable == plan.bytesTotal
     return RangeMap(count: plan.bytesTotal, status: isDurable ? .durable : .written)
   }

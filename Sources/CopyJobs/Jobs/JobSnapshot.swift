@@ -8,7 +8,7 @@ public struct JobSnapshot: Sendable {
   public var attempt: UInt64
   public var progress: CopyProgress
   /// Why it is paused; set in that state only.
-  public var pause: PauseReason?
+  public var pause: JobPause?
   /// What the job is busy with; empty while it waits and when it is final.
   public var phase: JobPhase
   /// The errno with which its paths could not be opened, after it had been accepted; else 0.
@@ -23,7 +23,11 @@ public struct JobSnapshot: Sendable {
 
   /// The error to show: the one that pauses the job, else the first.
   public var error: JobError? {
-    if case .error(let error) = pause { return JobError(error) }
+    switch pause {
+    case .error(let error)?: return JobError(error)
+    case .unusable(let errno)?: return JobError(errno: errno, step: "")
+    default: break
+    }
     if let first = progress.firstError { return JobError(first) }
     return refusal == 0 ? nil : JobError(errno: refusal, step: "")
   }
@@ -37,7 +41,10 @@ public enum JobPhase: String, Sendable {
   case none = ""
   /// Its paths are being opened.
   case admission
-  case copy, flush, cancelling
+  case copy, flush
+  /// It has ended, and its end is not durable yet.
+  case journal
+  case cancelling
 }
 
 /// An error as a job shows it.

@@ -7,6 +7,8 @@ final class JobTable: Sendable {
     /// Ascending by number; `nil` where a job was removed, until there are more of those than of the others.
     var ordered: [Slot] = []
     var ofUid: [UInt32: Int] = [:]
+    /// Names of jobs that are being accepted: they count, and nobody sees them.
+    var reserved: Set<String> = []
 
     /// The place of a number, or where it would stand.
     func index(of id: UInt64) -> Int {
@@ -18,6 +20,15 @@ final class JobTable: Sendable {
       }
       return low
     }
+
+    var count: Int { byName.count + reserved.count }
+
+    func isTaken(_ name: String) -> Bool { byName[name] != nil || reserved.contains(name) }
+
+    mutating func leave(_ uid: UInt32) {
+      let left = ofUid[uid, default: 1] - 1
+      ofUid[uid] = left == 0 ? nil : left
+    }
   }
 
   private struct Slot {
@@ -27,33 +38,53 @@ final class JobTable: Sendable {
 
   private let state = Locked(State())
 
-  /// What became of a job that was to be added.
-  enum Insertion {
+  /// What became of a name that was wanted.
+  enum Reservation {
     case done, nameIsTaken, full
     /// Its uid has as many as it may.
     case fullForUid
   }
 
-  /// Adds a job under a free name.
+  /// Takes a free name for a job: next it is inserted or given up.
   ///
   /// - Parameters:
   ///   - most: the jobs that there may be, this one included.
   ///   - mostOfUid: those that there may be of its uid.
-  func insert(_ job: Job, most: Int = .max, mostOfUid: Int = .max) -> Insertion {
+  func reserve(_ job: Job, most: Int = .max, mostOfUid: Int = .max) -> Reservation {
     state.withLock { state in
-      let (id, name, uid) = (job.facts.id, job.facts.name, job.facts.uid)
-      guard state.byName[name] == nil else { return .nameIsTaken }
-      guard state.byName.count < most else { return .full }
+      let (name, uid) = (job.facts.name, job.facts.uid)
+      guard !state.isTaken(name) else { return .nameIsTaken }
+      guard state.count < most else { return .full }
       guard state.ofUid[uid, default: 0] < mostOfUid else { return .fullForUid }
-      state.byName[name] = job
+      state.reserved.insert(name)
       state.ofUid[uid, default: 0] += 1
+      return .done
+    }
+  }
+
+  /// Gives up a name that was reserved.
+  func giveUp(_ job: Job) {
+    state.withLock { state in
+      guard state.reserved.remove(job.facts.name) != nil else { return }
+      state.leave(job.facts.uid)
+    }
+  }
+
+  /// Whether a name is a job's, one that is being accepted included.
+  func isTaken(_ name: String) -> Bool { state.withLock { $0.isTaken(name) } }
+
+  /// Lists a job whose name was reserved.
+  func insert(_ job: Job) {
+    state.withLock { state in
+      let (id, name) = (job.facts.id, job.facts.name)
+      state.reserved.remove(name)
+      state.byName[name] = job
       if state.ordered.last.map({ $0.id < id }) != false {
         state.ordered.append(Slot(id: id, job: job))
       } else {
         // Numbers are given before the paths are opened, and those take their time.
         state.ordered.insert(Slot(id: id, job: job), at: state.index(of: id))
       }
-      return .done
     }
   }
 
@@ -62,8 +93,7 @@ final class JobTable: Sendable {
       let (id, name, uid) = (job.facts.id, job.facts.name, job.facts.uid)
       guard state.byName[name] === job else { return }
       state.byName[name] = nil
-      let left = state.ofUid[uid, default: 1] - 1
-      state.ofUid[uid] = left == 0 ? nil : left
+      state.leave(uid)
       let index = state.index(of: id)
       state.ordered[index].job = nil
       if state.ordered.count > 2 * state.byName.count + 64 { state.ordered.removeAll { $0.job == nil } }
@@ -80,9 +110,10 @@ final class JobTable: Sendable {
     }
   }
 
-  var count: Int { state.withLock { $0.byName.count } }
+  /// Jobs, those that are being accepted included.
+  var count: Int { state.withLock { $0.count } }
 
-  /// Jobs of a uid.
+  /// Jobs of a uid, likewise.
   func count(of uid: UInt32) -> Int { state.withLock { $0.ofUid[uid, default: 0] } }
 
   /// All jobs in the order in which they came.

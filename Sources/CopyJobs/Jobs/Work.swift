@@ -7,6 +7,8 @@ protocol Work: AnyObject, Sendable {
   var progress: CopyProgress { get }
   func map(of destination: Int) -> RangeMap
   func cancel()
+  /// Ends what is in flight and leaves the rest to the next daemon.
+  func suspend()
   func pause()
   /// - Parameter taken: called when it has gone on, so that a pause which `progress` shows from then on is a new one; not
   ///   called when there is nobody left to take it.
@@ -35,6 +37,7 @@ final class CopyWork: Work {
   }
 
   func cancel() { copy.cancel() }
+  func suspend() { copy.suspend() }
   func pause() { copy.pause() }
   func setRate(_ rate: UInt64?) { copy.setRate(rate) }
   func setPriority(_ priority: Int) { copy.setPriority(priority) }

@@ -17,6 +17,16 @@ struct LineReader {
     }
   }
 
+  /// The words of a text of our own.
+  ///
+  /// - Throws: EINVAL for what isn't in the grammar.
+  static func words(_ text: String) throws(Refusal) -> [(key: String, value: String)] {
+    var reader = LineReader(Array(text.utf8))
+    var words: [(key: String, value: String)] = []
+    while let key = try reader.nextKey() { words.append((key.string, try reader.value().string)) }
+    return words
+  }
+
   /// Reads up to the `=` of the next word.
   private mutating func nextKey() throws(Refusal) -> FieldText? {
     while position < record.count, Byte.isBlank(record[position]) { position += 1 }

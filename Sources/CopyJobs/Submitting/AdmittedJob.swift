@@ -19,6 +19,8 @@ struct AdmittedJob: Sendable {
   /// `nil` unless `op=copy`.
   let source: Endpoint?
   let destinations: [Endpoint]
+  /// The texts of their fingerprints, the source's first; empty where nothing outlives the daemon.
+  let fingerprints: [String]
   let regions: Regions
   let claims: [Claims.Claim]
   let claimOwner: UInt64
@@ -33,11 +35,15 @@ struct AdmittedJob: Sendable {
 
   /// What a job of it shows of its devices.
   var plan: Job.Plan {
-    Job.Plan(
-      spec: spec, bytesTotal: bytesTotal, source: source.map(Job.Identified.init),
-      destinations: zip(destinations, regions.destinations).map { endpoint, region in
+    let known = endpoints.enumerated().map { index, endpoint in
+      Job.Identified(
+        identity: endpoint.identity, birth: endpoint.birth, fingerprint: fingerprints.indices.contains(index) ? fingerprints[index] : "")
+    }
+    return Job.Plan(
+      spec: spec, bytesTotal: bytesTotal, source: source == nil ? nil : known.first,
+      destinations: zip(destinations, known.suffix(destinations.count)).enumerated().map { index, destination in
         Job.Destination(
-          path: endpoint.path, identity: endpoint.identity, birth: endpoint.birth, mapStart: (regions.source ?? region).start)
+          path: destination.0.path, device: destination.1, mapStart: (regions.source ?? regions.destinations[index]).start)
       })
   }
 
@@ -51,8 +57,4 @@ struct AdmittedJob: Sendable {
     return record.normalised(
       from: text(record.from, regions.source), to: zip(record.to, regions.destinations).compactMap { text($0, $1) })
   }
-}
-
-extension Job.Identified {
-  init(_ endpoint: Endpoint) { self.init(identity: endpoint.identity, birth: endpoint.birth) }
 }

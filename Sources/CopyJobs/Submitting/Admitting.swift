@@ -12,12 +12,14 @@ struct Admitting {
   let claims: Claims
   let descriptors: DescriptorBudget
   let nextNumber: () throws(Refusal) -> UInt64
+  /// Whether a restart has to know the devices again.
+  let keeps: Bool
   /// Whether somebody still waits for the answer: nothing more is opened for a caller who was interrupted.
   let isAwaited: () -> Bool
 
   /// A record that may become a job, as far as that can be said without looking at a device.
   struct Candidate {
-    let record: JobRecord
+    var record: JobRecord
     let name: String
     let number: UInt64
     let client: CopyClient
@@ -30,7 +32,7 @@ struct Admitting {
     let client = try check(record, caller: caller)
     let number = try nextNumber()
     let name = name ?? record.name ?? String(number)
-    guard table[name] == nil else { throw Self.nameIsTaken(name, record) }
+    guard !table.isTaken(name) else { throw Self.nameIsTaken(name, record) }
     return Candidate(record: record, name: name, number: number, client: client)
   }
 
@@ -126,9 +128,11 @@ struct Admitting {
     let wanted = resolution.claims(source: source, destinations: destinations)
     let columns = (record.from.map { [$0.column] } ?? []) + record.to.map(\.column)
     let owner = try claims.take(wanted, job: candidate.name, columns: columns)
+    let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { admission.fingerprint(of: $0).text } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
-      destinations: destinations, regions: resolution.regions, claims: wanted, claimOwner: owner, descriptors: descriptors)
+      destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,
+      descriptors: descriptors)
   }
 
   /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses

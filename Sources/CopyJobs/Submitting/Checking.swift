@@ -14,7 +14,7 @@ extension JobService {
     guard let caller else { preconditionFailure("who cannot be seen has no client") }
     try checkRoom(for: caller.uid)
     let name = record.name ?? ""
-    guard table[name] == nil else { throw Admitting.nameIsTaken(name, record) }
+    guard !table.isTaken(name) else { throw Admitting.nameIsTaken(name, record) }
     return try admitting.check(Admitting.Candidate(record: record, name: name, number: 0, client: client), caller: caller)
   }
 }

@@ -1,35 +1,67 @@
 internal import Admission
 internal import CSystemShims
 internal import Glibc
+internal import Journal
 internal import KCopy
 internal import Locking
 
-/// From what was admitted to a job that runs, and to its end.
+/// A job whose acceptance is being made durable: it has its name, its place with its client and its files, and nobody sees it.
+struct Candidacy: Sendable {
+  let job: Job
+  let admitted: AdmittedJob
+  let ticket: UInt64
+  let growth: Growth
+}
+
+/// From what was admitted to a job that runs.
 extension JobService {
-  /// Makes a job of what was admitted and gives it to its client.
+  /// Makes a job of what was admitted; next it is kept, and then started or withdrawn.
   ///
   /// - Throws: EEXIST or EBUSY when its name was taken meanwhile, EDQUOT when others took the last place; ENOBUFS when its
-  ///   client has as many jobs as it may, ENOENT when that was removed; the errno of `ftruncate(2)`, or the engine's.  Then it
-  ///   is still to be undone.
-  func start(_ admitted: AdmittedJob, for caller: Caller) throws(Refusal) -> Job {
-    let job = makeJob(admitted.record, admitted.name, admitted.number, admitted.plan, for: caller)
-    let ticket = try ticket(of: admitted.client, for: admitted.record)
+  ///   client has as many jobs as it may, ENOENT when that was removed; the errno of `ftruncate(2)`.  Then it is undone.
+  func prepare(_ admitted: AdmittedJob, for caller: Caller) throws(Refusal) -> Candidacy {
     do throws(Refusal) {
-      let growth = try Growth(admitted, claims)
+      let job = makeJob(admitted.record, admitted.name, admitted.number, admitted.plan, for: caller)
+      let ticket = try enter(job, admitted.client, admitted.record)
       do throws(Refusal) {
-        try insert(job, admitted.record)
-        try beginNew(job, admitted, ticket)
+        return Candidacy(job: job, admitted: admitted, ticket: ticket, growth: try Growth(admitted, claims))
       } catch {
-        growth.undo(admitted, claims)
+        leave(job, admitted.client, ticket)
         throw error
       }
     } catch {
-      admitted.client.leave(ticket)
+      undo(admitted)
       throw error
     }
-    // Nobody else cancels a job that starts while the others are being cancelled, unless it is final already.
-    if isStopping { try? job.cancel() }
-    return job
+  }
+
+  /// Takes back what `prepare` did: the job never was one.
+  func withdraw(_ candidacy: Candidacy) {
+    candidacy.growth.undo(candidacy.admitted, claims)
+    leave(candidacy.job, candidacy.admitted.client, candidacy.ticket)
+    undo(candidacy.admitted)
+  }
+
+  /// Starts a job whose acceptance is durable.
+  ///
+  /// - Throws: what the engine refuses; then it is withdrawn, and no restart knows it.
+  func start(_ candidacy: Candidacy) throws(Refusal) {
+    let (job, admitted, ticket) = (candidacy.job, candidacy.admitted, candidacy.ticket)
+    appear(job)
+    if admitted.record.op == .none, admitted.client.haveLeft(through: ticket - 1) {
+      // Nothing is before it: its turn has come already, and no thread need be woken for that.
+      return finish(job, admitted, ticket, nil, Barrier.reached)
+    }
+    do throws(Refusal) {
+      try begin(job, admitted, ticket, nil)
+    } catch {
+      forget(job)
+      withdraw(candidacy)
+      countEnd()
+      throw error
+    }
+    // Nobody else stops a job that starts while the others are being stopped.
+    if isStopping { stop(job) }
   }
 
   func makeJob(_ record: JobRecord, _ name: String, _ number: UInt64, _ plan: Job.Plan, for caller: Caller) -> Job {
@@ -37,6 +69,31 @@ extension JobService {
       id: number, name: name, uid: caller.uid, gid: caller.gid, operation: record.op.rawValue, client: record.client,
       context: record.context, queuedAt: kcs_realtime())
     return Job(facts, plan, caller: caller, permissions: record.mode ?? 0o755 & ~caller.umask, changes)
+  }
+
+  /// Takes the name of a job and its place with its client.
+  ///
+  /// - Returns: its ticket.
+  func enter(_ job: Job, _ client: CopyClient, _ record: JobRecord) throws(Refusal) -> UInt64 {
+    let ticket = try ticket(of: client, for: record)
+    do throws(Refusal) {
+      let mostOfUid = job.facts.uid == 0 ? Int.max : configuration.mostJobsPerUid
+      switch table.reserve(job, most: configuration.mostJobs, mostOfUid: mostOfUid) {
+      case .done: return ticket
+      case .nameIsTaken: throw Admitting.nameIsTaken(job.facts.name, record)
+      // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
+      case .full: throw tooMany
+      case .fullForUid: throw tooManyOfUid
+      }
+    } catch {
+      client.leave(ticket)
+      throw error
+    }
+  }
+
+  func leave(_ job: Job, _ client: CopyClient, _ ticket: UInt64) {
+    table.giveUp(job)
+    client.leave(ticket)
   }
 
   func ticket(of client: CopyClient, for record: JobRecord) throws(Refusal) -> UInt64 {
@@ -48,37 +105,15 @@ extension JobService {
   }
 
   /// From here on others see the job.
-  func insert(_ job: Job, _ record: JobRecord) throws(Refusal) {
-    let mostOfUid = job.facts.uid == 0 ? Int.max : configuration.mostJobsPerUid
-    switch table.insert(job, most: configuration.mostJobs, mostOfUid: mostOfUid) {
-    case .done: break
-    case .nameIsTaken: throw Admitting.nameIsTaken(job.facts.name, record)
-    // Those admitted before it, in this write or another, were not jobs yet when it was looked at.
-    case .full: throw tooMany
-    case .fullForUid: throw tooManyOfUid
-    }
+  func appear(_ job: Job) {
+    table.insert(job)
     unfinished.withLock { $0 += 1 }
     job.appeared()
   }
 
-  /// Gives a new job its work; if the engine refuses that, it never was a job.
-  private func beginNew(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) throws(Refusal) {
-    if admitted.record.op == .none, admitted.client.haveLeft(through: ticket - 1) {
-      // Nothing is before it: its turn has come already, and no thread need be woken for that.
-      return finish(job, admitted, ticket, nil, Barrier.reached)
-    }
-    do throws(Refusal) {
-      try begin(job, admitted, ticket, nil)
-    } catch {
-      forget(job)
-      countEnd()
-      throw error
-    }
-  }
-
   /// Gives the job its work.
   ///
-  /// - Parameter again: what is left to do of an earlier attempt.
+  /// - Parameter again: what is left to do of an earlier attempt, or after a restart.
   /// - Throws: what the engine refuses; then nothing has begun.
   func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
     if admitted.record.op == .none {
@@ -104,43 +139,17 @@ extension JobService {
     let (engine, regions, options) = (admitted.client.engine, admitted.regions, admitted.record.options)
     let maps = again?.startingMaps ?? []
     let changed: @Sendable () -> Void = { job.lookAgain() }
+    var checkpointed: (@Sendable () -> Void)?
+    if !keepsNothing {
+      checkpointed = { [journal] in journal.write(.checkpoint(job.facts.id) { job.isFinal ? nil : job.standing }) }
+    }
     let notify: @Sendable (KCopy.Notification) -> Void = { self.close(job, admitted, ticket, again, $0) }
     guard let source = regions.source else {
-      return try engine.zero(regions.destinations, options: options, maps: maps, changed: changed, notify: notify)
+      return try engine.zero(
+        regions.destinations, options: options, maps: maps, changed: changed, checkpointed: checkpointed, notify: notify)
     }
-    return try engine.copy(from: source, to: regions.destinations, options: options, maps: maps, changed: changed, notify: notify)
-  }
-
-  /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
-  private func close(
-    _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification
-  ) {
-    // Nothing is open: nobody would tell of the last close.
-    if admitted.endpoints.isEmpty { return finish(job, admitted, ticket, again, notification) }
-    let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, again, $0) }
-    if let source = admitted.source { admission.close(source) { _ in closing.closed() } }
-    for (index, endpoint) in admitted.destinations.enumerated() {
-      admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
-    }
-  }
-
-  private func finish(
-    _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification
-  ) {
-    claims.release(admitted.claimOwner, admitted.claims)
-    descriptors.giveBack(admitted.descriptors)
-    var notification = again?.whole(notification) ?? notification
-    // At the stop nobody is waited for any more: whose turn comes by that has not had its turn.
-    if admitted.record.op == .none, isStopping { notification.wasCancelled = true }
-    job.end(notification) {
-      // Before those who wait are told, for the next that they do may be to remove the client.
-      admitted.client.leave(ticket)
-      countEnd()
-    }
-  }
-
-  func countEnd() {
-    unfinished.withLock { $0 -= 1 }
-    someEnded.signal()
+    return try engine.copy(
+      from: source, to: regions.destinations, options: options, maps: maps, changed: changed, checkpointed: checkpointed,
+      notify: notify)
   }
 }

@@ -1,6 +1,7 @@
 internal import Admission
 internal import CSystemShims
 internal import Glibc
+internal import Journal
 internal import Locking
 
 /// The answer to one write, which more than one would like to give: the job's acceptance, a deadline, a signal.
@@ -105,7 +106,11 @@ public final class Submission: Sendable {
     }
     guard let batch else { return .turnedAway(isBusy()) }
     guard !batch.records.isEmpty || batch.endsTooLong else { return .answered(.success(bytes.count)) }
-    guard isDecidedAtOnce(batch), let result = decide(batch, claim: { true }) else { return .undecided(batch) }
+    guard isDecidedAtOnce(batch) else { return .undecided(batch) }
+    let answer = Locked<Result<Int, Refusal>?>(nil)
+    // Nothing is kept, so nothing is waited for.
+    decide(batch, claim: { true }) { result in answer.withLock { $0 = result } }
+    guard let result = answer.withLock({ $0 }) else { preconditionFailure("a decision that waits for nothing came late") }
     return .answered(result)
   }
 
@@ -125,9 +130,11 @@ public final class Submission: Sendable {
 
   /// Decides about a write on a thread that may wait for a device, and answers it.
   public func decide(_ batch: Batch, reply: any SubmissionReply) {
-    jobs.threads.perform {
-      guard let result = self.decide(batch, claim: reply.claim) else { return }
-      reply.answer(result)
+    jobs.threads.perform { end in
+      self.decide(batch, claim: { reply.claim() }) { result in
+        if let result { reply.answer(result) }
+        end()
+      }
     } late: {
       guard reply.claim() else { return }
       self.abandon(batch.write)
@@ -210,7 +217,7 @@ public final class Submission: Sendable {
   // MARK: Deciding
 
   /// What one batch has come to so far.
-  private struct Decision {
+  private struct Decision: Sendable {
     var admitted: [AdmittedJob] = []
     var answers: [String] = []
     var bad: (refusal: Refusal, bytes: [UInt8])?
@@ -220,20 +227,38 @@ public final class Submission: Sendable {
     var count = 0
   }
 
-  /// Decides about the records up to the first bad one: starts them all or, when nobody waits any more, none.
+  /// Decides about the records up to the first bad one: has them all kept and starts them or, when nobody waits any more, none.
   ///
-  /// - Returns: the answer; `nil` when the right to it was not to be had.
-  private func decide(_ batch: Batch, claim: () -> Bool) -> Result<Int, Refusal>? {
+  /// - Parameter done: called with the answer; with `nil` when the right to it was not to be had.
+  private func decide(
+    _ batch: Batch, claim: @escaping @Sendable () -> Bool, done: @escaping @Sendable (Result<Int, Refusal>?) -> Void
+  ) {
     var decision = purpose == .check ? check(batch) : admit(batch)
     if decision.bad == nil, !decision.isCut, batch.endsTooLong {
       decision.bad = (Refusal(errno: E2BIG, column: 0, text: "a record has at most \(JobRecord.maximumLength) bytes"), [])
     }
+    let candidacies = prepare(&decision, batch)
+    guard !candidacies.isEmpty else { return done(conclude(decision, batch, candidacies, claim)) }
+    jobs.journal.write(.accept(jobs.keepsNothing ? [] : candidacies.map(\.job.row))) { [decision] error in
+      guard let error else { return done(self.conclude(decision, batch, candidacies, claim)) }
+      var decision = decision
+      for candidacy in candidacies.reversed() { self.jobs.withdraw(candidacy) }
+      decision.count = 0
+      decision.answers = []
+      decision.bad = (JobService.refusal(error), batch.records[0].bytes)
+      done(self.conclude(decision, batch, [], claim))
+    }
+  }
+
+  /// What was decided is kept, or nothing is to be: starts the jobs, and finds the answer.
+  private func conclude(_ decision: Decision, _ batch: Batch, _ candidacies: [Candidacy], _ claim: () -> Bool) -> Result<Int, Refusal>? {
+    var decision = decision
     guard claim() else {
-      for job in decision.admitted.reversed() { jobs.undo(job) }
+      withdraw(candidacies[...])
       settle(batch.write, [], .removeAll)
       return nil
     }
-    start(&decision, batch)
+    start(candidacies, &decision, batch)
     let isWhole = decision.bad == nil && !decision.isCut
     settle(batch.write, decision.answers, isWhole ? .keep : decision.count == 0 ? .removeUnread : .removeAll)
     if isWhole { return .success(batch.count) }
@@ -283,18 +308,42 @@ public final class Submission: Sendable {
     return decision
   }
 
-  private func start(_ decision: inout Decision, _ batch: Batch) {
-    guard let caller, purpose != .check else { return }
-    decision.count = 0
+  /// Gives what was admitted its name, its place and its length, up to the first that can't have them.
+  private func prepare(_ decision: inout Decision, _ batch: Batch) -> [Candidacy] {
+    guard let caller, purpose != .check else { return [] }
+    var candidacies: [Candidacy] = []
     for (index, admitted) in decision.admitted.enumerated() {
       do throws(Refusal) {
-        decision.answers.append(try jobs.start(admitted, for: caller).facts.name)
-        decision.count += 1
+        candidacies.append(try jobs.prepare(admitted, for: caller))
       } catch {
+        for job in decision.admitted[(index + 1)...].reversed() { jobs.undo(job) }
         decision.bad = (error, batch.records[index].bytes)
-        for job in decision.admitted[index...].reversed() { jobs.undo(job) }
+        decision.count = index
         break
       }
+    }
+    return candidacies
+  }
+
+  private func start(_ candidacies: [Candidacy], _ decision: inout Decision, _ batch: Batch) {
+    for (index, candidacy) in candidacies.enumerated() {
+      do throws(Refusal) {
+        try jobs.start(candidacy)
+        decision.answers.append(candidacy.job.facts.name)
+      } catch {
+        withdraw(candidacies[(index + 1)...])
+        decision.bad = (error, batch.records[index].bytes)
+        decision.count = index
+        break
+      }
+    }
+  }
+
+  /// Takes back jobs that are kept already, and that nobody has seen.
+  private func withdraw(_ candidacies: ArraySlice<Candidacy>) {
+    for candidacy in candidacies.reversed() {
+      jobs.withdraw(candidacy)
+      jobs.journal.write(.remove(candidacy.job.facts.id))
     }
   }
 

@@ -85,11 +85,14 @@ enum JobText {
 
   static func mask(_ bits: UInt64) -> String { "0x\(String(bits, radix: 16))" }
 
-  private static func reason(_ pause: PauseReason?) -> String {
+  private static func reason(_ pause: JobPause?) -> String {
     switch pause {
     case nil: ""
     case .user?: "user"
     case .error(let error)?: ErrnoName.of(error.errno)
+    case .unusable(let errno)?: ErrnoName.of(errno)
+    case .identity?: "identity"
+    case .busy?: "busy"
     }
   }
 

@@ -1,0 +1,110 @@
+internal import Admission
+internal import Glibc
+internal import Journal
+internal import KCopy
+internal import Locking
+
+/// Jobs as rows of the journal, and back.
+extension Job {
+  /// All that a restart has to know of it.
+  var row: JobRow { life.withLock { row(of: $0) } }
+
+  /// How far it is, for a restart to go on from.
+  var standing: Standing { life.withLock { $0.standing } }
+
+  private func row(of life: JobLife) -> JobRow {
+    JobRow(
+      id: facts.id, name: facts.name, uid: facts.uid, gid: facts.gid, mode: life.permissions, caller: caller?.kept ?? "",
+      spec: life.plan.spec, source: life.plan.source?.kept ?? "", bytesTotal: life.plan.isResolved ? life.plan.bytesTotal : nil,
+      ctl: life.settings.text, queuedAt: facts.queuedAt, standing: life.standing, devices: life.plan.destinations.map(\.device.kept))
+  }
+
+  /// What `ctl` and `chmod` have changed of it.
+  var control: Change { life.withLock { .control(facts.id, ctl: $0.settings.text, mode: $0.permissions) } }
+
+  /// A job that an earlier daemon has left: final, or with nothing open yet.
+  ///
+  /// - Throws: EINVAL for what only a damaged journal holds.
+  convenience init(_ row: JobRow, _ record: JobRecord, _ changes: JobChanges) throws(Refusal) {
+    guard let caller = Caller(kept: row.caller, uid: row.uid, gid: row.gid) else {
+      throw Refusal(errno: EINVAL, column: 0, text: "the caller is \"\(row.caller)\"")
+    }
+    guard record.to.count == row.devices.count else {
+      throw Refusal(errno: EINVAL, column: 0, text: "there are \(row.devices.count) devices for \(record.to.count) destinations")
+    }
+    var plan = Plan(spec: row.spec, bytesTotal: row.bytesTotal ?? 0, isResolved: row.bytesTotal != nil)
+    if !row.source.isEmpty { plan.source = try Identified(kept: row.source) }
+    for (text, device) in zip(record.to, row.devices) {
+      plan.destinations.append(
+        Destination(path: text.path, device: try Identified(kept: device), mapStart: (record.from ?? text).start))
+    }
+    let facts = Facts(
+      id: row.id, name: row.name, uid: row.uid, gid: row.gid, operation: record.op.rawValue, client: record.client,
+      context: record.context, queuedAt: row.queuedAt)
+    self.init(facts, plan, caller: caller, permissions: row.mode, changes)
+    let restored = try JobLife(plan, row)
+    life.withLock { $0 = restored }
+  }
+}
+
+extension Job.Identified {
+  var kept: String {
+    var words = KeptWords()
+    words.add("id", identity)
+    words.add("birth", birth)
+    // The last of them: it has words of its own.
+    return fingerprint.isEmpty ? words.text : "\(words.text) \(fingerprint)"
+  }
+
+  init(kept: String) throws(Refusal) {
+    let words = try KeptWords(kept)
+    self.init(identity: words["id"], birth: try words.number("birth"), fingerprint: Fingerprint(kept)?.text ?? "")
+  }
+}
+
+extension JobLife {
+  /// What there is to be known of it after a restart; of what is running nothing that isn't on the media.
+  var standing: Standing {
+    let progress = progress
+    let end = state ?? ending
+    return Standing(
+      state: end?.rawValue ?? Self.unfinished, attempt: attempt, progress: KeptProgress.text(progress, refusal: refusal),
+      startedAt: progress.startedAt, finishedAt: finishedAt,
+      destinations: progress.destinations.indices.map { index in
+        Standing.Destination(progress: KeptProgress.text(progress.destinations[index]), map: MapCode.encode(map(of: index)))
+      })
+  }
+
+  private static let unfinished = "unfinished"
+
+  /// - Throws: EINVAL for what only a damaged journal holds.
+  init(_ plan: Job.Plan, _ row: JobRow) throws(Refusal) {
+    self.init(plan, permissions: row.mode)
+    let standing = row.standing
+    attempt = standing.attempt
+    finishedAt = standing.finishedAt
+    settings = try ControlSettings(row.ctl)
+    let destinations = try standing.destinations.map { (kept) throws(Refusal) in try KeptProgress.destination(kept.progress) }
+    var (progress, refusal) = try KeptProgress.progress(standing.progress, destinations)
+    progress.startedAt = standing.startedAt
+    self.refusal = refusal
+    maps = try standing.destinations.map { (kept) throws(Refusal) in try MapCode.decode(kept.map, count: plan.bytesTotal) }
+    if standing.state != Self.unfinished {
+      guard let end = JobState(rawValue: standing.state), end.isFinal else {
+        throw Refusal(errno: EINVAL, column: 0, text: "the state is \"\(standing.state)\"")
+      }
+      state = end
+      shown = end
+      last = progress
+      if end == .done { maps = [] }
+    } else {
+      // What was written and is in no map counts no more; what had failed stays so.
+      let resumed = Job.resumed(progress, self)
+      last = resumed
+      doneBefore = resumed.bytesDone
+      isPauseRequested = settings.isPaused
+      isCancelRequested = settings.isCancelled
+      early = settings.commands
+    }
+  }
+}

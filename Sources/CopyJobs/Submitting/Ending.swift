@@ -1,0 +1,107 @@
+internal import Admission
+internal import CSystemShims
+internal import Glibc
+internal import Journal
+internal import KCopy
+internal import Locking
+internal import Synchronization
+
+/// The end of an attempt: closed, then written down, then seen.
+extension JobService {
+  /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
+  func close(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification) {
+    // Nothing is open: nobody would tell of the last close.
+    if admitted.endpoints.isEmpty { return finish(job, admitted, ticket, again, notification) }
+    let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, again, $0) }
+    if let source = admitted.source { admission.close(source) { _ in closing.closed() } }
+    for (index, endpoint) in admitted.destinations.enumerated() {
+      admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
+    }
+  }
+
+  func finish(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification) {
+    var notification = again?.whole(notification) ?? notification
+    if admitted.record.op == .none, isStopping {
+      // At the stop nobody is waited for any more: whose turn comes by that has not had its turn.
+      if keepsNothing { notification.wasCancelled = true } else { notification.wasSuspended = true }
+    }
+    guard !notification.wasSuspended else {
+      job.leave(notification)
+      return journal.write(.standing(job.facts.id, job.standing)) { _ in
+        self.giveBack(admitted)
+        self.countEnd()
+      }
+    }
+    job.conclude(notification)
+    keepEnd(of: job) {
+      self.giveBack(admitted)
+    } isVisible: {
+      // Before those who wait are told, for the next that they do may be to remove the client.
+      admitted.client.leave(ticket)
+      self.countEnd()
+    }
+  }
+
+  /// Whoever takes the place of a job is written down after its end: a restart never finds two of them.
+  private func giveBack(_ admitted: AdmittedJob) {
+    claims.release(admitted.claimOwner, admitted.claims)
+    descriptors.giveBack(admitted.descriptors)
+  }
+
+  /// A job whose paths never were open ends, or one that nobody waits to go on with.
+  func endArrival(_ job: Job, _ state: JobState, _ errno: Int32 = 0) {
+    job.concludeArrival(state, errno)
+    keepEnd(of: job) {
+    } isVisible: {
+    }
+  }
+
+  /// Has the end written down, and then seen.
+  ///
+  /// - Parameter isDurable: called in between.
+  private func keepEnd(of job: Job, isDurable: @escaping @Sendable () -> Void, isVisible: @escaping @Sendable () -> Void) {
+    if keepsNothing {
+      isDurable()
+      return job.end(isVisible)
+    }
+    journal.write(.standing(job.facts.id, job.standing)) { _ in
+      isDurable()
+      job.end(isVisible)
+    }
+  }
+
+  func countEnd() {
+    unfinished.withLock { $0 -= 1 }
+    someEnded.signal()
+  }
+
+  // MARK: The stop
+
+  /// Takes no more records, leaves what runs to the next daemon (or cancels it where there is none), and ends all waiting.
+  ///
+  /// - Parameter seconds: how long it waits for devices that still have something in flight, and for the journal.
+  /// - Returns: the number of jobs that still have something in flight even so.
+  public func stop(within seconds: UInt64) -> Int {
+    stopping.store(true, ordering: .sequentiallyConsistent)
+    let deadline = kcs_monotonic() + seconds * 1_000_000_000
+    let running = table.all.filter { !$0.isFinal }
+    for job in running { job.tell(.shutdown) }
+    for job in running { stop(job) }
+    clients.endWaits()
+    changes.events.endWaits()
+    while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
+    // The next daemon waits for our lock: what isn't written by then comes back as it was before.
+    _ = journal.close(until: deadline)
+    return unfinished.withLock { $0 }
+  }
+
+  /// Stops a job; whatever it is at, it is counted as ended once.
+  func stop(_ job: Job) {
+    guard !keepsNothing else {
+      // It can become final in between, and then there is nothing to cancel.
+      try? job.cancel()
+      return
+    }
+    if job.suspend() { countEnd() }
+  }
+}
