@@ -11,6 +11,8 @@ struct FileIdentity: Sendable, Equatable {
   var fileSystem: String?
   /// `f_fsid`.  btrfs has one a subvolume; inode numbers, and even the times of snapshots, are the same in several of them.
   var number: UInt64?
+  /// The mount it was opened by, which within a boot no other has; where it is the same, the file system was never away.
+  var mount: UInt64?
   /// When the file was made, in nanoseconds since the epoch.
   var born: UInt64?
   /// What the file system counts up each time it gives the inode to another file.
@@ -25,6 +27,7 @@ struct FileIdentity: Sendable, Equatable {
     if unsafe kcs_file_facts(descriptor, &facts) == 0, facts.born != 0 { born = facts.born }
     var identity = kcs_file_identity()
     unsafe kcs_file_identity(descriptor, &identity)
+    if identity.mount != 0 { mount = identity.mount }
     if identity.generation != 0 { generation = UInt64(identity.generation) }
     // xfs, vfat and others make it of the number of their device, which is another disk's after the next boot.
     if identity.number != 0, identity.number != device { number = identity.number }
@@ -50,10 +53,11 @@ struct FileIdentity: Sendable, Equatable {
   }
 
   init(
-    device: UInt64, inode: UInt64, fileSystem: String? = nil, number: UInt64? = nil, born: UInt64? = nil, generation: UInt64? = nil
+    device: UInt64, inode: UInt64, fileSystem: String? = nil, number: UInt64? = nil, mount: UInt64? = nil, born: UInt64? = nil,
+    generation: UInt64? = nil
   ) {
     (self.device, self.inode, self.fileSystem) = (device, inode, fileSystem)
-    (self.number, self.born, self.generation) = (number, born, generation)
+    (self.number, self.mount, self.born, self.generation) = (number, mount, born, generation)
   }
 
   /// Whether anything says that these are two files.

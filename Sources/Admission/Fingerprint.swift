@@ -67,8 +67,10 @@ public struct Fingerprint: Sendable, Equatable {
     // A number is given once a boot: a disk that was unplugged, or a loop device that was detached, comes back with another.
     if isBlockDevice { return agree(sequence, now.sequence) }
     guard case .file(let file) = root, case .file(let found) = now.root else { return false }
-    // Without a disk, as in memory or in a subvolume, it's for the file system alone to tell.
-    return file.device == found.device && sequence == now.sequence && file.isNoLater(than: found)
+    guard file.device == found.device, file.isNoLater(than: found) else { return false }
+    if agree(sequence, now.sequence) { return true }
+    // A file system in memory, or on several disks as btrfs is: its `st_dev` is the next one's as soon as it is unmounted.
+    return sequence == nil && now.sequence == nil && agree(file.mount, found.mount)
   }
 }
 

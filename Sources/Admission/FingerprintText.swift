@@ -12,7 +12,7 @@ extension Fingerprint {
     case .file(let file):
       words += [
         ("dev", "\(kcs_major(file.device)):\(kcs_minor(file.device))"), ("inode", "\(file.inode)"), ("fsuuid", file.fileSystem),
-        ("fsid", file.number.map { String($0, radix: 16) }), ("born", file.born.map { "\($0)" }),
+        ("fsid", file.number.map { String($0, radix: 16) }), ("mount", file.mount.map { "\($0)" }), ("born", file.born.map { "\($0)" }),
         ("generation", file.generation.map { "\($0)" }),
       ]
     }
@@ -33,14 +33,15 @@ extension Fingerprint {
     }
     guard let kind = values["kind"], ["block", "file"].contains(kind), let size = number("size"), let size, let offset = number("offset"),
       let offset, let sequence = number("diskseq"), let inode = number("inode"), let fileSystem = number("fsid", radix: 16),
-      let born = number("born"), let generation = number("generation")
+      let mount = number("mount"), let born = number("born"), let generation = number("generation")
     else { return nil }
     if let inode {
       let device = (values["dev"] ?? "").split(separator: ":", omittingEmptySubsequences: false).map { UInt32($0) }
       guard device.count == 2, let major = device[0], let minor = device[1] else { return nil }
       root = .file(
         FileIdentity(
-          device: kcs_device(major, minor), inode: inode, fileSystem: values["fsuuid"].map(String.init), number: fileSystem, born: born,
+          device: kcs_device(major, minor), inode: inode, fileSystem: values["fsuuid"].map(String.init), number: fileSystem, mount: mount,
+          born: born,
           generation: generation))
     } else {
       guard kind == "block" else { return nil }

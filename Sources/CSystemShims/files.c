@@ -68,7 +68,8 @@ int kcs_file_system_magic(int fd, uint64_t *magic) {
   return 0;
 }
 
-/* Of Linux 6.9; older headers don't have it. */
+/* Of Linux 6.8 and 6.9; older headers don't have them. */
+#define MOUNT_ID_UNIQUE 0x4000u
 struct file_system_uuid {
   uint8_t length;
   uint8_t uuid[16];
@@ -86,6 +87,10 @@ void kcs_file_identity(int fd, struct kcs_file_identity *out) {
     memcpy(words, &facts.f_fsid, sizeof words);
     out->number = (uint64_t)words[1] << 32 | words[0];
   }
+  struct statx mounted;
+  memset(&mounted, 0, sizeof mounted);
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, MOUNT_ID_UNIQUE, &mounted) == 0 && mounted.stx_mask & MOUNT_ID_UNIQUE)
+    out->mount = mounted.stx_mnt_id;
   /* Declared for a long, of which file systems write an int. */
   long generation = 0;
   if (ioctl(fd, FS_IOC_GETVERSION, &generation) == 0) out->generation = (uint32_t)generation;

@@ -39,10 +39,11 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out);
 int kcs_file_system_magic(int fd, uint64_t *magic);
 int kcs_is_block_device(uint32_t mode);
 /* What else tells a file from another one that has its inode number later, or on another file system; 0: it doesn't tell.
-   Only fstatfs(2) works by O_PATH. */
+   By O_PATH the first and the last remain 0. */
 struct kcs_file_identity {
   uint8_t uuid[16];     /* FS_IOC_GETFSUUID */
   uint64_t number;      /* f_fsid of fstatfs(2), the first word in the low half */
+  uint64_t mount;       /* STATX_MNT_ID_UNIQUE: no other mount has it before the next boot */
   uint32_t generation;  /* FS_IOC_GETVERSION */
 };
 void kcs_file_identity(int fd, struct kcs_file_identity *out);
