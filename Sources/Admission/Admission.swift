@@ -50,7 +50,8 @@ public final class Admission: Sendable {
     defer { _ = kcs_close(descriptor) }
     let key = try examine(descriptor, path)
     let endpoint = try share(descriptor, key, path, created: nil)
-    if syncsDirectory, case .file = key {
+    // What lies among devices is in memory, and no copy has made it.
+    if syncsDirectory, case .file(let fileSystem, _) = key, !FileSystems.isDevices(fileSystem) {
       do throws(Objection) {
         try syncDirectory(of: endpoint)
       } catch {
