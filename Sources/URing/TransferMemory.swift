@@ -59,9 +59,8 @@ internal import Glibc
   public func firstDifference(_ first: Int, _ second: Int, count: Int) -> Int? {
     withBytes(first, count: count) { one in
       withBytes(second, count: count) { other in
-        // The library compares many bytes at a time, but tells not where.
-        if count == 0 || memcmp(one.baseAddress!, other.baseAddress!, count) == 0 { return nil }
-        return one.indices.first { one[$0] != other[$0] }
+        Self.firstBlock(of: count) { memcmp(one.baseAddress! + $0, other.baseAddress! + $0, $1) != 0 }
+          .flatMap { block in block.first { one[$0] != other[$0] } }
       }
     }
   }
@@ -69,10 +68,18 @@ internal import Glibc
   /// Looks for the first byte of a part that is not zero; `nil` when there is none.
   public func firstNonZero(_ offset: Int, count: Int) -> Int? {
     withBytes(offset, count: count) { bytes in
-      guard let base = bytes.baseAddress, let first = bytes.first else { return nil }
-      // Each byte equals the one before it.
-      if first == 0, memcmp(base, base + 1, count - 1) == 0 { return nil }
-      return bytes.firstIndex { $0 != 0 }
+      // All are zero if the first is and each equals the one before it.
+      Self.firstBlock(of: count) { bytes[$0] != 0 || memcmp(bytes.baseAddress! + $0, bytes.baseAddress! + $0 + 1, $1 - 1) != 0 }
+        .flatMap { block in block.first { bytes[$0] != 0 } }
     }
+  }
+
+  /// Where to look for a byte: the library compares many of them at a time, but tells not where.
+  private static func firstBlock(of count: Int, _ isInteresting: (_ offset: Int, _ count: Int) -> Bool) -> Range<Int>? {
+    for offset in stride(from: 0, to: count, by: 4096) {
+      let length = min(4096, count - offset)
+      if isInteresting(offset, length) { return offset..<offset + length }
+    }
+    return nil
   }
 }

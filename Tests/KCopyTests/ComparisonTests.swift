@@ -14,17 +14,26 @@ struct ComparisonTests {
     case disk, disk4k, file, inMemory
   }
 
-  private static func open(_ side: Side, _ name: String, _ bytes: [UInt8], _ bench: Workbench) throws -> Device {
+  private static func open(_ side: Side, _ name: String, _ bytes: [UInt8], _ bench: Workbench) throws -> (device: Device, path: String) {
     switch side {
     case .disk, .disk4k:
       let loop = try bench.loop(size: bytes.count, sectorSize: side == .disk ? 512 : 4096)
       try loop.fill(bytes)
-      return try bench.open(loop.path)
+      return (try bench.open(loop.path), loop.path)
     case .file, .inMemory:
-      let device = try bench.openFile(name, bytes, inMemory: side == .inMemory)
+      let path = try bench.file(name, bytes, inMemory: side == .inMemory)
+      let device = try bench.open(path)
       try #require((device.directAlignment > 0) == (side == .file))
-      return device
+      return (device, path)
     }
+  }
+
+  /// From the last to the first: each is found while there are others behind it.
+  private static let places = [size - 1, 2_000_001, 1 << 20, (1 << 20) - 8192, (1 << 20) - 8193, 1, 0]
+
+  /// Changes a byte that is no "X", as others do it: through the page cache.
+  private static func change(_ path: String, at place: Int) throws {
+    try Command("dd", ["of=\(path)", "bs=1", "seek=\(place)", "conv=notrunc", "status=none"], input: [UInt8(ascii: "X")]).run().orThrow()
   }
 
   @Test("Equal ones have no difference, and one byte is found wherever it is, whatever is compared with what", arguments: 0..<16)
@@ -32,13 +41,13 @@ struct ComparisonTests {
     let (one, other) = (Side.allCases[number / 4], Side.allCases[number % 4])
     try withWorkbench { bench in
       let bytes = Pattern.bytes(Self.size, seed: 1)
-      let first = try Self.open(one, "first", bytes, bench)
-      for place in [nil, 0, 1, (1 << 20) - 8193, (1 << 20) - 8192, 1 << 20, 2_000_001, Self.size - 1] {
-        var changed = bytes
-        if let place { changed[place] ^= 0x80 }
-        let second = try Self.open(other, "second\(place ?? -1)", changed, bench)
-        #expect(try Region(first).firstDifference(from: Region(second)) == place.map { UInt64($0) }, "\(one) \(other)")
-        #expect(try Region(second).firstDifference(from: Region(first)) == place.map { UInt64($0) }, "\(other) \(one)")
+      let (first, second) = (try Self.open(one, "first", bytes, bench), try Self.open(other, "second", bytes, bench))
+      #expect(try Region(first.device).firstDifference(from: Region(second.device)) == nil, "\(one) \(other)")
+      for place in Self.places {
+        try #require(bytes[place] != UInt8(ascii: "X"))
+        try Self.change(second.path, at: place)
+        #expect(try Region(first.device).firstDifference(from: Region(second.device)) == UInt64(place), "\(one) \(other)")
+        #expect(try Region(second.device).firstDifference(from: Region(first.device)) == UInt64(place), "\(other) \(one)")
       }
     }
   }
@@ -66,11 +75,11 @@ struct ComparisonTests {
   @Test("Zeroes are zeroes, and the first byte that is not is found", arguments: 0..<4)
   func zeroes(number: Int) throws {
     try withWorkbench { bench in
-      for place in [nil, 0, 1, 1 << 20, Self.size - 1] {
-        var bytes = [UInt8](repeating: 0, count: Self.size)
-        if let place { bytes[place] = 1 }
-        let device = try Self.open(Side.allCases[number], "file\(place ?? -1)", bytes, bench)
-        #expect(try Region(device).firstNonZero() == place.map { UInt64($0) })
+      let (device, path) = try Self.open(Side.allCases[number], "file", [UInt8](repeating: 0, count: Self.size), bench)
+      #expect(try Region(device).firstNonZero() == nil)
+      for place in Self.places {
+        try Self.change(path, at: place)
+        #expect(try Region(device).firstNonZero() == UInt64(place))
       }
     }
   }
