@@ -11,6 +11,7 @@ public final class Admission: Sendable {
   private let table: DeviceTable
   /// `st_dev` of our own mount: a path in there would wait for ourselves.
   private let ownMount = Locked<UInt64?>(nil)
+  private let places = KnownPlaces()
 
   public init(table: DeviceTable) { self.table = table }
 
@@ -194,7 +195,7 @@ public final class Admission: Sendable {
   /// What an endpoint is known again by, later or after a restart.
   ///
   /// Asks the kernel, and a file's file system; so it's nothing for a thread that must not block.
-  public func fingerprint(of endpoint: Endpoint) -> Fingerprint { Fingerprint(of: endpoint) }
+  public func fingerprint(of endpoint: Endpoint) -> Fingerprint { Fingerprint(of: endpoint, in: places) }
 
   private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
     let created = try place(for: path)

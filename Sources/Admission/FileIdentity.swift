@@ -18,21 +18,19 @@ struct FileIdentity: Sendable, Equatable {
   /// What the file system counts up each time it gives the inode to another file.
   var generation: UInt64?
 
-  /// Asks the file system.
-  ///
-  /// - Parameter descriptor: of the file; what cannot be asked by it, with O_PATH for one, is not known.
-  init(device: UInt64, inode: UInt64, descriptor: Int32) {
+  /// - Parameters:
+  ///   - descriptor: of the file; what cannot be asked by it, with O_PATH for one, is not known.
+  ///   - system: the file system it is on.
+  init(device: UInt64, inode: UInt64, descriptor: Int32, on system: FileSystemIdentity) {
     (self.device, self.inode) = (device, inode)
+    (fileSystem, mount) = (system.uuid, system.mount)
+    let number = kcs_file_system_number(descriptor)
+    // xfs, vfat and others make it of the number of their device, which is another disk's after the next boot.
+    if number != 0, number != device { self.number = number }
     var facts = kcs_file_facts()
     if unsafe kcs_file_facts(descriptor, &facts) == 0, facts.born != 0 { born = facts.born }
-    var identity = kcs_file_identity()
-    unsafe kcs_file_identity(descriptor, &identity)
-    if identity.mount != 0 { mount = identity.mount }
-    if identity.generation != 0 { generation = UInt64(identity.generation) }
-    // xfs, vfat and others make it of the number of their device, which is another disk's after the next boot.
-    if identity.number != 0, identity.number != device { number = identity.number }
-    let uuid = unsafe withUnsafeBytes(of: &identity.uuid) { unsafe [UInt8]($0) }
-    if uuid.contains(where: { $0 != 0 }) { fileSystem = uuid.map(Self.digits).joined() }
+    let generation = kcs_file_generation(descriptor)
+    if generation != 0 { self.generation = UInt64(generation) }
   }
 
   /// The backing file of a loop device.
@@ -49,7 +47,8 @@ struct FileIdentity: Sendable, Equatable {
     // Who may not read it learns less.
     let open = unsafe kcs_open("/proc/self/fd/\(file)", O_RDONLY | O_NONBLOCK, 0)
     defer { if open >= 0 { _ = kcs_close(open) } }
-    self.init(device: device, inode: inode, descriptor: open >= 0 ? open : file)
+    let asked = open >= 0 ? open : file
+    self.init(device: device, inode: inode, descriptor: asked, on: FileSystemIdentity(of: device, mount: nil, descriptor: asked))
   }
 
   init(
@@ -75,6 +74,23 @@ struct FileIdentity: Sendable, Equatable {
 
   /// Whether it is known that no file had the inode in between.
   func isNoLater(than other: FileIdentity) -> Bool { agree(born, other.born) || agree(generation, other.generation) }
+}
+
+/// What tells a file system from others, all of which stays as it is as long as that is mounted.
+struct FileSystemIdentity: Sendable, Equatable {
+  var uuid: String?
+  var mount: UInt64?
+  /// `diskseq` of the disk that it is on, where it is on one.
+  var sequence: UInt64?
+
+  /// Asks by a file on it.
+  init(of device: UInt64, mount: UInt64?, descriptor: Int32) {
+    self.mount = mount
+    var bytes = [UInt8](repeating: 0, count: 16)
+    unsafe kcs_file_system_uuid(descriptor, &bytes)
+    if bytes.contains(where: { $0 != 0 }) { uuid = bytes.map(Self.digits).joined() }
+    sequence = Identity.sequence(of: device)
+  }
 
   private static func digits(_ byte: UInt8) -> String { (byte < 16 ? "0" : "") + String(byte, radix: 16) }
 }

@@ -76,37 +76,26 @@ public struct Fingerprint: Sendable, Equatable {
 
 extension Fingerprint {
   /// Asks the kernel about an open device.  May wait as long as its file system takes to answer.
-  init(of endpoint: Endpoint) {
+  init(of endpoint: Endpoint, in places: KnownPlaces) {
     let device = endpoint.device
     boot = Self.boot
     size = device.size
+    offset = endpoint.root.offset
     switch device.key {
     case .file(let number, let inode):
       isBlockDevice = false
-      offset = 0
-      sequence = Identity.sequence(of: number)
-      root = .file(FileIdentity(device: number, inode: inode, descriptor: device.descriptor))
+      let system = places.fileSystem(of: number, descriptor: device.descriptor)
+      sequence = system.sequence
+      root = .file(FileIdentity(device: number, inode: inode, descriptor: device.descriptor, on: system))
     case .block(let number):
       isBlockDevice = true
-      sequence = Identity.sequence(of: number)
-      partition = DiskIdentity.partition(number)
-      let (bottom, loop) = RootObject.descent(from: device.key)
-      offset = bottom.offset
-      root = Root(bottom.key, below: loop)
+      sequence = Identity.sequence(of: device)
+      // A disk of its own is no partition.
+      if endpoint.root.key != device.key { partition = DiskIdentity.partition(number) }
+      root = places.root(of: endpoint, sequence: sequence)
     }
   }
 
   /// The kernel makes one at each boot.
   private static let boot = KernelText.read("/proc/sys/kernel/random/boot_id").map { String($0.prefix { $0 != "\n" }) }
-}
-
-extension Fingerprint.Root {
-  /// - Parameter loop: the loop device that a file is under.
-  fileprivate init(_ key: DeviceKey, below loop: UInt64?) {
-    switch key {
-    case .block(let number): self = .disk(DiskIdentity(of: number))
-    case .file(let device, let inode):
-      self = .file(loop.map { FileIdentity(device: device, inode: inode, loop: $0) } ?? FileIdentity(device: device, inode: inode))
-    }
-  }
 }

@@ -5,13 +5,21 @@ internal import KCopy
 enum Identity {
   /// See `Endpoint.birth`.
   static func birth(of device: Device) -> UInt64 {
-    if case .block(let number) = device.key { return sequence(of: number) ?? 0 }
+    if device.isBlockDevice { return sequence(of: device) ?? 0 }
     var facts = kcs_file_facts()
     return unsafe kcs_file_facts(device.descriptor, &facts) == 0 ? facts.born : 0
   }
 
   /// The sequence number (`diskseq`) of a disk, which no other disk gets before the next boot; a partition's is its disk's.
+  static func sequence(of device: Device) -> UInt64? {
+    var sequence: UInt64 = 0
+    return unsafe kcs_block_sequence(device.descriptor, &sequence) == 0 ? sequence : nil
+  }
+
+  /// The same of the disk that has a file system.
   static func sequence(of number: UInt64) -> UInt64? {
+    // In memory, on a network, on several disks: those numbers are no disk's.
+    guard kcs_major(number) != 0 else { return nil }
     let path = directory(of: number)
     let text = KernelText.read("\(path)/diskseq") ?? KernelText.read("\(path)/../diskseq")
     return text.flatMap { UInt64($0.prefix { $0 != "\n" }) }

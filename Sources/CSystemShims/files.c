@@ -40,10 +40,13 @@ int kcs_may_write_directory(int fd) { RETURN(faccessat(fd, ".", W_OK | X_OK, AT_
 
 int kcs_close(int fd) { RETURN(close(fd)); }
 
+/* Of Linux 6.8; an older kernel passes over what it doesn't know. */
+#define MOUNT_ID_UNIQUE 0x4000u
+
 int kcs_file_facts(int fd, struct kcs_file_facts *out) {
   struct statx facts;
   memset(&facts, 0, sizeof facts);
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_DIOALIGN, &facts) < 0) return -errno;
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME | STATX_DIOALIGN | MOUNT_ID_UNIQUE, &facts) < 0) return -errno;
   memset(out, 0, sizeof *out);
   out->mode = facts.stx_mode;
   out->uid = facts.stx_uid;
@@ -58,6 +61,7 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out) {
     out->dio_offset = facts.stx_dio_offset_align;
   }
   if (facts.stx_mask & STATX_BTIME) out->born = (uint64_t)facts.stx_btime.tv_sec * 1000000000u + facts.stx_btime.tv_nsec;
+  if (facts.stx_mask & MOUNT_ID_UNIQUE) out->mount = facts.stx_mnt_id;
   return 0;
 }
 
@@ -68,32 +72,32 @@ int kcs_file_system_magic(int fd, uint64_t *magic) {
   return 0;
 }
 
-/* Of Linux 6.8 and 6.9; older headers don't have them. */
-#define MOUNT_ID_UNIQUE 0x4000u
+/* Of Linux 6.9; older headers don't have it. */
 struct file_system_uuid {
   uint8_t length;
   uint8_t uuid[16];
 };
 #define GET_FILE_SYSTEM_UUID _IOR(0x15, 0, struct file_system_uuid)
 
-void kcs_file_identity(int fd, struct kcs_file_identity *out) {
-  memset(out, 0, sizeof *out);
-  struct file_system_uuid uuid = {0};
-  if (ioctl(fd, GET_FILE_SYSTEM_UUID, &uuid) == 0 && uuid.length == sizeof out->uuid) memcpy(out->uuid, uuid.uuid, sizeof out->uuid);
+void kcs_file_system_uuid(int fd, uint8_t *uuid) {
+  struct file_system_uuid answer = {0};
+  memset(uuid, 0, sizeof answer.uuid);
+  if (ioctl(fd, GET_FILE_SYSTEM_UUID, &answer) == 0 && answer.length == sizeof answer.uuid) memcpy(uuid, answer.uuid, sizeof answer.uuid);
+}
+
+uint64_t kcs_file_system_number(int fd) {
   struct statfs facts;
-  if (fstatfs(fd, &facts) == 0) {
-    uint32_t words[2];
-    _Static_assert(sizeof words == sizeof facts.f_fsid, "f_fsid is two words");
-    memcpy(words, &facts.f_fsid, sizeof words);
-    out->number = (uint64_t)words[1] << 32 | words[0];
-  }
-  struct statx mounted;
-  memset(&mounted, 0, sizeof mounted);
-  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, MOUNT_ID_UNIQUE, &mounted) == 0 && mounted.stx_mask & MOUNT_ID_UNIQUE)
-    out->mount = mounted.stx_mnt_id;
+  if (fstatfs(fd, &facts) < 0) return 0;
+  uint32_t words[2];
+  _Static_assert(sizeof words == sizeof facts.f_fsid, "f_fsid is two words");
+  memcpy(words, &facts.f_fsid, sizeof words);
+  return (uint64_t)words[1] << 32 | words[0];
+}
+
+uint32_t kcs_file_generation(int fd) {
   /* Declared for a long, of which file systems write an int. */
   long generation = 0;
-  if (ioctl(fd, FS_IOC_GETVERSION, &generation) == 0) out->generation = (uint32_t)generation;
+  return ioctl(fd, FS_IOC_GETVERSION, &generation) == 0 ? (uint32_t)generation : 0;
 }
 
 int kcs_is_block_device(uint32_t mode) { return S_ISBLK(mode); }
@@ -106,6 +110,7 @@ uint64_t kcs_device(unsigned major, unsigned minor) { return makedev(major, mino
 int kcs_block_size_bytes(int fd, uint64_t *bytes) { RETURN(ioctl(fd, BLKGETSIZE64, bytes)); }
 int kcs_block_logical(int fd, uint32_t *bytes) { RETURN(ioctl(fd, BLKSSZGET, bytes)); }
 int kcs_block_read_only(int fd, int *read_only) { RETURN(ioctl(fd, BLKROGET, read_only)); }
+int kcs_block_sequence(int fd, uint64_t *sequence) { RETURN(ioctl(fd, BLKGETDISKSEQ, sequence)); }
 
 int kcs_loop_facts(int fd, struct kcs_loop_facts *out) {
   struct loop_info64 info;

@@ -33,20 +33,18 @@ struct kcs_file_facts {
   uint32_t dio_memory;  /* alignment of the buffer, bytes */
   uint32_t dio_offset;  /* alignment of offset and length, bytes */
   uint64_t born;        /* nanoseconds since the epoch; 0 where the file system does not tell */
+  uint64_t mount;       /* STATX_MNT_ID_UNIQUE, which no other mount has before the next boot; 0 before Linux 6.8 */
 };
 int kcs_file_facts(int fd, struct kcs_file_facts *out);
 /* f_type of fstatfs(2), as the magic numbers of linux/magic.h. */
 int kcs_file_system_magic(int fd, uint64_t *magic);
 int kcs_is_block_device(uint32_t mode);
-/* What else tells a file from another one that has its inode number later, or on another file system; 0: it doesn't tell.
-   By O_PATH the first and the last remain 0. */
-struct kcs_file_identity {
-  uint8_t uuid[16];     /* FS_IOC_GETFSUUID */
-  uint64_t number;      /* f_fsid of fstatfs(2), the first word in the low half */
-  uint64_t mount;       /* STATX_MNT_ID_UNIQUE: no other mount has it before the next boot */
-  uint32_t generation;  /* FS_IOC_GETVERSION */
-};
-void kcs_file_identity(int fd, struct kcs_file_identity *out);
+/* FS_IOC_GETFSUUID, 16 bytes; zeroes where the file system has none, and by O_PATH. */
+void kcs_file_system_uuid(int fd, uint8_t *uuid);
+/* f_fsid of fstatfs(2), the first word in the low half; 0 where the file system has none. */
+uint64_t kcs_file_system_number(int fd);
+/* FS_IOC_GETVERSION; 0 where the file system has none, and by O_PATH. */
+uint32_t kcs_file_generation(int fd);
 int kcs_is_regular_file(uint32_t mode);
 int kcs_is_directory(uint32_t mode);
 unsigned kcs_major(uint64_t device);
@@ -57,6 +55,7 @@ uint64_t kcs_device(unsigned major, unsigned minor);
 int kcs_block_size_bytes(int fd, uint64_t *bytes);      /* BLKGETSIZE64 */
 int kcs_block_logical(int fd, uint32_t *bytes);         /* BLKSSZGET */
 int kcs_block_read_only(int fd, int *read_only);        /* BLKROGET */
+int kcs_block_sequence(int fd, uint64_t *sequence);     /* BLKGETDISKSEQ: of a partition its disk's */
 /* Whether the device zeroes ranges by itself, and whether it is written in zones, by its queue in sysfs; 0 where that
    cannot be read. */
 int kcs_block_writes_zeroes(uint64_t device);
