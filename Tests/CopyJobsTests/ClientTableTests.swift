@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The table of clients")
 struct ClientTableTests {
-  static func table() throws -> ClientTable { try ClientTable(defaultPages: 256) }
+  static func table() throws -> ClientTable { try ClientTable(pages: 256) }
 
   /// The errno of a refusal; 0 for none.
   static func errno(_ body: () throws -> Void) throws -> Int32 {

@@ -55,5 +55,12 @@ struct JobTableTests {
 }
 
 extension JobTable {
+  /// Takes a name and lists the job at once, as the acceptance of a job that isn't kept does.
+  func insert(_ job: Job, most: Int = .max, mostOfUid: Int = .max) -> Reservation {
+    let reservation = reserve(job, most: most, mostOfUid: mostOfUid)
+    if reservation == .done { insert(job) }
+    return reservation
+  }
+
   fileprivate var isEmpty: Bool { count == 0 && all.isEmpty }
 }

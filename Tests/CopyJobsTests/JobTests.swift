@@ -10,7 +10,8 @@ struct JobTests {
   private static func end(_ job: Job, cancelled: Bool = false, _ change: (inout CopyProgress) -> Void = { _ in }) {
     var progress = CopyProgress(destinations: [])
     change(&progress)
-    job.end(KCopy.Notification(wasCancelled: cancelled, progress: progress))
+    job.conclude(KCopy.Notification(wasCancelled: cancelled, progress: progress))
+    job.end()
   }
 
   @Test("Its end says what the notification did: done, failed with the first error, cancelled")

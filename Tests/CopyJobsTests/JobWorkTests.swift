@@ -30,6 +30,7 @@ final class FakeWork: Work {
 
   func map(of destination: Int) -> RangeMap { RangeMap(count: 100, status: .written) }
   func cancel() { note("cancel") }
+  func suspend() { note("suspend") }
   func pause() { note("pause") }
   func setRate(_ rate: UInt64?) { note("rate=\(rate.map { "\($0)" } ?? "max")") }
   func setPriority(_ priority: Int) { note("priority=\(priority)") }
@@ -47,7 +48,8 @@ struct JobWorkTests {
   private static func job(bytes: UInt64 = 100) -> Job {
     let facts = Job.Facts(
       id: 1, name: "a", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
-    let plan = Job.Plan(spec: "", bytesTotal: bytes, destinations: [Job.Destination(path: "/a", identity: "")])
+    let plan = Job.Plan(
+      spec: "", bytesTotal: bytes, destinations: [Job.Destination(path: "/a", device: Job.Identified(identity: "", birth: 0))])
     return Job(facts, plan, permissions: 0o755, JobChanges())
   }
 
@@ -125,7 +127,8 @@ struct JobWorkTests {
     try job.obey(.cancel)
     try job.obey(.pause)
     #expect(job.snapshot.state == .running)
-    job.end(KCopy.Notification(wasCancelled: true, progress: work.progress))
+    job.conclude(KCopy.Notification(wasCancelled: true, progress: work.progress))
+    job.end()
     #expect(job.snapshot.state == .cancelled && job.snapshot.pause == nil && job.snapshot.phase == .none)
   }
 
@@ -135,7 +138,8 @@ struct JobWorkTests {
       let job = Self.job()
       var progress = CopyProgress(destinations: [DestinationProgress()])
       if state == .failed { progress.writeErrors = 1 }
-      job.end(KCopy.Notification(wasCancelled: state == .cancelled, progress: progress))
+      job.conclude(KCopy.Notification(wasCancelled: state == .cancelled, progress: progress))
+      job.end()
       #expect(job.snapshot.state == state)
       let place = JobState.allCases.firstIndex(of: state) ?? 0
       for (command, errnos) in JobStateTests.commands where errnos[place] != nil {
@@ -152,7 +156,8 @@ struct JobWorkTests {
     let job = Self.job()
     let events = Locked<[String]>([])
     _ = job.observe { _ in events.withLock { $0.append("told") } }
-    job.end(KCopy.Notification(wasCancelled: false, progress: CopyProgress(destinations: []))) {
+    job.conclude(KCopy.Notification(wasCancelled: false, progress: CopyProgress(destinations: [])))
+    job.end {
       events.withLock { $0.append("\(job.snapshot.state)") }
     }
     #expect(events.withLock { $0 } == ["done", "told"])
@@ -169,7 +174,8 @@ struct JobWorkTests {
     progress.writeErrors = 1
     var map = RangeMap(count: 100, status: .durable)
     map.set(10..<20, .failed)
-    running.end(KCopy.Notification(wasCancelled: false, progress: progress, maps: [map]))
+    running.conclude(KCopy.Notification(wasCancelled: false, progress: progress, maps: [map]))
+    running.end()
     #expect(running.snapshot.state == .failed && running.map(of: 0) == map)
 
     for bytesDurable: UInt64 in [100, 0] {
@@ -177,12 +183,14 @@ struct JobWorkTests {
       progress.writeErrors = 0
       progress.destinations[0].bytesDurable = bytesDurable
       // What the notification brings is the same, and is not kept: a million jobs that are done take no room for it.
-      done.end(KCopy.Notification(wasCancelled: false, progress: progress, maps: [map]))
+      done.conclude(KCopy.Notification(wasCancelled: false, progress: progress, maps: [map]))
+      done.end()
       #expect(done.map(of: 0) == RangeMap(count: 100, status: bytesDurable == 100 ? .durable : .written))
     }
 
     let never = Self.job()
-    never.end(KCopy.Notification(wasCancelled: true, progress: CopyProgress(destinations: [DestinationProgress()])))
+    never.conclude(KCopy.Notification(wasCancelled: true, progress: CopyProgress(destinations: [DestinationProgress()])))
+    never.end()
     #expect(never.map(of: 0) == RangeMap(count: 100))
   }
 }

@@ -66,6 +66,13 @@ final class Answer: SubmissionReply {
     return try result?.get() ?? -1
   }
 
+  /// Waits for the answer: whether the bytes were taken.
+  func isTaken() throws -> Bool {
+    try eventually("the write is answered") { result != nil }
+    if case .success? = result { return true }
+    return false
+  }
+
   /// Waits for the answer, which has to be a refusal.
   func refusal() throws -> Refusal {
     do {

@@ -11,7 +11,9 @@ import Testing
 struct JobTextTests {
   /// A job to three destinations with a name and a context that need quotes.
   private static func job() -> Job {
-    let destinations = ["/dev/it's", "/dev/\"b\\", "/plain"].map { Job.Destination(path: $0, identity: "8:1") }
+    let destinations = ["/dev/it's", "/dev/\"b\\", "/plain"].map {
+      Job.Destination(path: $0, device: Job.Identified(identity: "8:1", birth: 0))
+    }
     let facts = Job.Facts(
       id: 12, name: "nightly", uid: 1000, gid: 100, operation: "copy", client: "default",
       context: "for \u{fc}ber 'all' \"of\" it\\", queuedAt: 1_700_000_000_000_000_000)
@@ -26,10 +28,12 @@ struct JobTextTests {
     var progress = CopyProgress(destinations: [DestinationProgress](repeating: DestinationProgress(), count: 3))
     let (queued, done, failed, cancelled) = (job(), job(), job(), job())
     progress.startedAt = 1_700_000_001_000_000_000
-    cancelled.end(KCopy.Notification(wasCancelled: true, progress: progress))
+    cancelled.conclude(KCopy.Notification(wasCancelled: true, progress: progress))
+    cancelled.end()
     progress.bytesDone = 1 << 40
     progress.bytesDurable = 1 << 40
-    done.end(KCopy.Notification(wasCancelled: false, progress: progress))
+    done.conclude(KCopy.Notification(wasCancelled: false, progress: progress))
+    done.end()
     progress.readError = true
     progress.writeErrors = .max
     progress.firstError = error
@@ -37,7 +41,8 @@ struct JobTextTests {
       progress.destinations[index].state = .failed
       progress.destinations[index].error = error
     }
-    failed.end(KCopy.Notification(wasCancelled: false, progress: progress))
+    failed.conclude(KCopy.Notification(wasCancelled: false, progress: progress))
+    failed.end()
     return [("queued", queued), ("done", done), ("failed", failed), ("cancelled", cancelled)]
   }()
 
@@ -118,7 +123,8 @@ struct JobTextTests {
     progress.destinations[1].bytesDurable = 1 << 38
     progress.destinations[1].bytesFailed = 512
     progress.destinations[1].error = TransferError(errno: EIO, step: .write, destination: 1, offset: 4096, length: 512)
-    job.end(KCopy.Notification(wasCancelled: false, progress: progress))
+    job.conclude(KCopy.Notification(wasCancelled: false, progress: progress))
+    job.end()
     let text = String(decoding: JobText.destinationStatus(job, 1), as: UTF8.self)
     #expect(
       text.split(separator: "\n").joined(separator: "|").hasPrefix(
@@ -147,6 +153,7 @@ private final class Shown: Work {
   init(_ progress: CopyProgress) { self.progress = progress }
   func map(of destination: Int) -> RangeMap { RangeMap(count: 0) }
   func cancel() {}
+  func suspend() {}
   func pause() {}
   func resume(_ taken: @escaping @Sendable () -> Void) {}
   func setRate(_ rate: UInt64?) {}

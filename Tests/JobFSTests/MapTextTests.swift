@@ -67,10 +67,14 @@ struct MapTextTests {
     let path = "/dev/b\u{fc}\u{7}"
     let facts = Job.Facts(
       id: 12, name: "nightly", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
-    let destinations = [Job.Destination(path: "/a", identity: ""), Job.Destination(path: path, identity: "", mapStart: 1 << 20)]
+    let destinations = [
+      Job.Destination(path: "/a", device: Job.Identified(identity: "", birth: 0)),
+      Job.Destination(path: path, device: Job.Identified(identity: "", birth: 0), mapStart: 1 << 20),
+    ]
     let job = Job(facts, Job.Plan(spec: "", bytesTotal: 1 << 20, destinations: destinations), permissions: 0o755, JobChanges())
     let progress = CopyProgress(destinations: [DestinationProgress(), DestinationProgress()])
-    job.end(KCopy.Notification(wasCancelled: true, progress: progress, maps: [Self.mixed, Self.mixed]))
+    job.conclude(KCopy.Notification(wasCancelled: true, progress: progress, maps: [Self.mixed, Self.mixed]))
+    job.end()
     let text = String(decoding: MapText.text(job, 1), as: UTF8.self)
     #expect(text.hasPrefix("# Mapfile of kcopyfs 0.1.0\n# Job nightly, destination 1: /dev/b\u{fc}?\n"))
     #expect(text.contains("\n0x00120000     ?               1\n") && text.contains("\n0x00110000  0x00000200  -\n"))
