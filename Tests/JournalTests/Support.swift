@@ -1,6 +1,9 @@
+import CSystemShims
 import FaultKit
+import Foundation
 import Glibc
 import Journal
+import Locking
 import Testing
 
 /// The error of a journal that can't be opened, or `nil` when it could.
@@ -13,10 +16,11 @@ func refusal(of directory: String) -> JournalError? {
   }
 }
 
-/// Opens a journal that was open before in this process: a child that another test is starting may hold a copy of its lock until its exec.
-func reopened(_ directory: String) throws -> Journal {
+/// Opens a journal that may have been open before in this process: a child that another test is starting may hold a copy of its lock
+/// until its exec.
+func opened(_ directory: String?) throws -> Journal {
   var journal: Journal?
-  try eventually("the lock of \(directory) is free") {
+  try eventually("the lock of \(directory ?? "nothing") is free") {
     do throws(JournalError) {
       journal = try Journal(directory: directory)
       return true
@@ -27,6 +31,29 @@ func reopened(_ directory: String) throws -> Journal {
   }
   return try #require(journal)
 }
+
+/// Opens a journal and has a thread serve it, as in a daemon; closes both at the end.
+///
+/// - Parameter everything: what stands in memory.
+func withJournal<R>(
+  _ directory: String?, everything: @escaping @Sendable () -> Contents = { Contents(jobs: [], clients: []) },
+  _ body: (Journal) throws -> R
+) throws -> R {
+  let journal = try opened(directory)
+  Thread.detachNewThread { journal.serve(everything: everything) }
+  let result: R
+  do {
+    result = try body(journal)
+  } catch {
+    _ = journal.close(until: soon)
+    throw error
+  }
+  try #require(journal.close(until: soon), "the journal closes")
+  return result
+}
+
+/// When what should have happened long ago is overdue.
+private var soon: UInt64 { kcs_monotonic() + 10_000_000_000 }
 
 /// The next numbers of a journal.
 func numbers(_ count: Int, of journal: Journal) throws -> [UInt64] {
