@@ -37,6 +37,8 @@ internal import Glibc
     }
     unsafe self.connection = connection
     self.path = path
+    // Whoever looks into it with another program may hold it for a moment.
+    unsafe _ = sqlite3_busy_timeout(connection, 2000)
   }
 
   /// SQLite would take the mode of a new file from the umask; its log gets the mode of the file.

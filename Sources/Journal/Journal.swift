@@ -74,7 +74,13 @@ public final class Journal: Sendable {
     }
   }
 
-  deinit { disk.withLock { $0.tables?.close() } }
+  deinit {
+    // Before the lock of the directory: who takes that finds nothing of ours.
+    disk.withLock { disk in
+      disk.tables?.close()
+      disk.tables = nil
+    }
+  }
 
   /// Whether there is no state directory.
   public var keepsNothing: Bool { directory == nil }
@@ -150,7 +156,7 @@ public final class Journal: Sendable {
   /// - Parameter everything: what is kept, as it stands in memory: a database that failed is written anew from it, since
   ///   nobody can say what of the failed one is on the disk.
   public func serve(everything: @escaping () -> Contents) {
-    guard !keepsNothing else { return closed.signal() }
+    if keepsNothing { return }
     var kept: [Entry] = []
     while true {
       if kept.isEmpty, trouble == nil { work.wait() } else { work.wait(until: kcs_monotonic() + Self.patience) }
@@ -168,6 +174,7 @@ public final class Journal: Sendable {
   ///
   /// - Returns: whether it ended in time.
   public func close(until deadline: UInt64) -> Bool {
+    if keepsNothing { return true }
     state.withLock { $0.isClosed = true }
     work.signal()
     return closed.wait(until: deadline)
