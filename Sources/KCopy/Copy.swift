@@ -20,9 +20,11 @@ public final class Copy: Sendable {
   init(_ request: CopyRequest, mailbox: Mailbox) {
     self.mailbox = mailbox
     let count = request.destinations.count
+    var progress = CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count))
+    progress.pause = request.options.startsPaused ? .user : nil
     published = Locked(
       Published(
-        progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count)),
+        progress: progress,
         maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps))
   }
 

@@ -37,6 +37,8 @@ public struct CopyOptions: Sendable {
   public var rate: UInt64?
   /// Whose turn comes first among the copies of a client: 0 (first) to 9.
   public var priority = 5
+  /// Begins with the pause that `Copy.pause` asks for: nothing is read or written before `Copy.resume`.
+  public var startsPaused = false
 
   /// Flushed, in any order, without retries; a destination that fails is dropped.
   public init() {}

@@ -136,7 +136,10 @@ extension JobService {
   }
 
   private func copy(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(DeviceError) -> Copy {
-    let (engine, regions, options) = (admitted.client.engine, admitted.regions, admitted.record.options)
+    let (engine, regions) = (admitted.client.engine, admitted.regions)
+    var options = admitted.record.options
+    // Asked for before it begins, or before a restart: then not a byte is moved.
+    options.startsPaused = job.life.withLock { $0.isPauseRequested }
     let maps = again?.startingMaps ?? []
     let changed: @Sendable () -> Void = { job.lookAgain() }
     var checkpointed: (@Sendable () -> Void)?

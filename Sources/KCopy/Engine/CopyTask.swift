@@ -56,6 +56,7 @@ final class CopyTask {
     isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
     priority = request.options.priority
     rate = request.options.rate
+    pause = request.options.startsPaused ? .user : nil
     let count = request.destinations.count
     live = count == 64 ? .max : .only(count) - 1
     streams = [Stream(mask: live, cursor: 0, end: plan.count, isFresh: request.maps.isEmpty)]
