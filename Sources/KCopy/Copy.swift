@@ -20,10 +20,11 @@ public final class Copy: Sendable {
   init(_ request: CopyRequest, mailbox: Mailbox) {
     self.mailbox = mailbox
     let count = request.destinations.count
-    published = Locked(
-      Published(
-        progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count)),
-        maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps))
+    var first = Published(
+      progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count)),
+      maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps)
+    if !request.maps.isEmpty { first.recount(count == 64 ? .max : .only(count) - 1) }
+    published = Locked(first)
   }
 
   /// A snapshot of the progress; it never waits for a device.

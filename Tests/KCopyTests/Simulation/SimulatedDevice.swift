@@ -31,6 +31,8 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   private var isFlushing = false
   private(set) var flushes: [(begun: UInt64, ended: UInt64, result: Int32)] = []
   private(set) var flushesBegun = 0
+  /// Called when what a power loss leaves has changed.
+  var whenFlushed: () -> Void = {}
   private(set) var isHealed = false
   private(set) var zeroings = 0
   private(set) var refusals = 0
@@ -80,6 +82,13 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   func add(_ claim: Claim) {
     claims.append(claim)
     zonePointers[claim.range.lowerBound] = claim.range.lowerBound
+  }
+
+  /// Another copy goes on with the regions of one that has ended.
+  func passClaims(of before: CopyWatch, to watch: CopyWatch) {
+    for (index, claim) in claims.enumerated() where claim.watch === before {
+      claims[index] = Claim(range: claim.range, watch: watch, destination: claim.destination)
+    }
   }
 
   func claim(at position: UInt64, count: Int, isRead: Bool) -> Claim? {
@@ -234,6 +243,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
       isFlushing = false
       flushes.append((begun, world.now, result))
       world.log("flush \(number) of device \(self.number): \(result)")
+      whenFlushed()
       done(result)
     }
   }
