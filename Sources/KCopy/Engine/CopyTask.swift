@@ -137,7 +137,10 @@ final class CopyTask {
     copy.publish { published in
       published.progress.phase = .copy
       published.progress.startedAt = now
-      for destination in published.progress.destinations.indices { published.progress.destinations[destination].state = .running }
+      // Who has everything from an earlier attempt can be at its end by then.
+      for destination in published.progress.destinations.indices where published.progress.destinations[destination].state == .queued {
+        published.progress.destinations[destination].state = .running
+      }
     }
   }
 

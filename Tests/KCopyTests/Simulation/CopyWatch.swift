@@ -21,7 +21,7 @@ final class CopyWatch: @unchecked Sendable {
   var suspendPostedAt: UInt64?
   /// What a map that somebody was shown has called durable, per destination: that is on the medium, whatever comes after.
   private(set) var promised: [RangeMap]
-  private(set) var checkpoints = 0
+  private(set) var checkpoints: [Checkpoint] = []
   var pausePostedAt: UInt64?
   /// Whether it was ever asked to pause, or to go on.
   var wasHeldUp = false
@@ -49,8 +49,19 @@ final class CopyWatch: @unchecked Sendable {
     }
   }
 
+  /// What a checkpoint shows.
+  struct Checkpoint: Sendable {
+    /// From the beginning of the world, in nanoseconds.
+    var at: UInt64
+    var progress: CopyProgress
+    var maps: [RangeMap]
+  }
+
   func checkpointed() {
-    checkpoints += 1
+    guard let copy else { return complain("a checkpoint before its life") }
+    checkpoints.append(
+      Checkpoint(at: world.now - SimulatedWorld.start, progress: copy.progress, maps: destinations.indices.map { copy.map(of: $0) }))
+    promise(checkpoints[checkpoints.count - 1].maps)
     if !spec.takesCheckpoints || !spec.options.flushes { complain("a checkpoint that nobody asked for") }
     if isFinal { complain("a checkpoint after the notification") }
     if world.now < (postedAt ?? .max) + Span.second { complain("a checkpoint of a copy of less than a second") }

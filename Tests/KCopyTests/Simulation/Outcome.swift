@@ -26,7 +26,7 @@ struct Outcome: Sendable {
   struct CopyOutcome: Sendable {
     var notification: KCopy.Notification
     var notifiedAt: UInt64
-    var checkpoints: Int
+    var checkpoints: [CopyWatch.Checkpoint]
     var source: Side
     var destinations: [Side]
 

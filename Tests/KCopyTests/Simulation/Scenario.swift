@@ -43,6 +43,8 @@ struct Scenario {
     case inspect
     /// The hangs of a device end.
     case release(Int)
+    /// So many flushes of a device fail from now on.
+    case breakFlushes(Int, Int)
     /// The errors of a device go away.
     case heal(Int)
     case destroy
@@ -63,7 +65,7 @@ struct Scenario {
     devices.allSatisfy(\.isClean)
       && script.allSatisfy {
         switch $0.action {
-        case .cancel, .suspend, .pause, .release, .heal: false
+        case .cancel, .suspend, .pause, .release, .breakFlushes, .heal: false
         default: true
         }
       }

@@ -40,7 +40,7 @@ struct ScenarioMaker {
     for number in 0..<random.pick([1, 1, 1, 2, 2, 3, 4, 6]) {
       scenario.copies.append(copy())
       if number > 0, random.happens(oneIn: 4) { scenario.copies[number].after = random.below(number) }
-      if random.happens(oneIn: 3) { takeCheckpoints(number) }
+      if random.happens(oneIn: 4) { takeCheckpoints(number) }
     }
     for index in scenario.devices.indices {
       scenario.devices[index].size = (taken[index] + UInt64(random.below(4)) * 4096 + 4095) / 4096 * 4096 + 4096
@@ -48,14 +48,14 @@ struct ScenarioMaker {
       addTrouble(index)
     }
     script()
-    if random.happens(oneIn: 3) { suspend() }
+    if random.happens(oneIn: 5) { suspend() }
     return scenario
   }
 
   /// A copy with checkpoints, slow enough to have some now and then.
   private mutating func takeCheckpoints(_ number: Int) {
     scenario.copies[number].takesCheckpoints = true
-    guard random.happens(oneIn: 2) else { return }
+    guard random.happens(oneIn: 3) else { return }
     scenario.copies[number].options.rate = max(scenario.copies[number].count * 10 / UInt64(10 + random.below(70)), 1)
     horizon = 8 * Span.second
   }
@@ -120,6 +120,7 @@ struct ScenarioMaker {
     if has(.flushes), random.happens(oneIn: 2) {
       let first = random.below(3)
       device.failingFlushes = first..<random.pick([first + 1, first + 1, first + 2, first + 4, .max])
+      device.losesAllByFlush = random.happens(oneIn: 2)
       device.flushErrno = random.pick([EIO, EIO, ENOSPC, EREMOTEIO])
     }
     if has(.hangs), random.happens(oneIn: 2) {

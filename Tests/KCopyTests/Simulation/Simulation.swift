@@ -177,6 +177,7 @@ final class Simulation: @unchecked Sendable {
     case .drain(let number): drain(number)
     case .inspect: for watch in watches { Judge(watch, world).inspect() }
     case .release(let device): devices[device].release()
+    case .breakFlushes(let device, let count): devices[device].breakFlushes(count)
     case .heal(let device): devices[device].heal()
     case .destroy: close()
     }
@@ -241,8 +242,6 @@ final class Simulation: @unchecked Sendable {
     world.log("copy \(watch.index) has a checkpoint: \(watch.copy.map { "\($0.progress)" } ?? "")")
     if isNotifying { world.complain("copy \(watch.index): a checkpoint within a notification") }
     watch.checkpointed()
-    guard let copy = watch.copy else { return }
-    watch.promise(watch.spec.destinations.indices.map { copy.map(of: $0) })
     Judge(watch, world).inspect()
   }
 
