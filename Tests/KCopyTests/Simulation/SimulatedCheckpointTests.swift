@@ -156,6 +156,30 @@ struct SimulatedCheckpointTests {
     #expect(copy.destinations[0].bytes >= Self.count + UInt64((1 + slots) * 16384), "what was flushed in vain, and what was in flight")
   }
 
+  @Test("What others still wait for is lost by a flush that fails as all the rest")
+  func heldBack() throws {
+    let failing = Self.flushing(500) {
+      $0.failingFlushes = 0..<1
+      $0.losesAllByFlush = true
+    }
+    let slow = DeviceSpec.paced(.init(latency: 120 * Span.millisecond...180 * Span.millisecond, perKiB: 0))
+    let copy = try Self.scenario(3, to: failing, slow).run().copies[0]
+    #expect(copy.notification.isComplete && copy.destinations[0].bytes > Self.count && copy.destinations[1].bytes == Self.count)
+  }
+
+  @Test("What is durable and has to be written once more, with the rest of its block, doesn't count as durable meanwhile")
+  func writtenOnceMore() throws {
+    // The first destination knows what it has by 512 bytes, and the second one has to be written by 4096.
+    var bad = DeviceSpec.bad(100_352 + 512, kind: .write, times: 40)
+    bad.pace = .init(latency: 20 * Span.millisecond...30 * Span.millisecond, perKiB: 0)
+    bad.flushLatency = Span.millisecond...Span.millisecond
+    var scenario = Self.scenario(5, to: bad, .with(block: 4096) { _ in }) { $0.errors = .pause }
+    scenario.script = [(2 * Span.second, .heal(1)), (2 * Span.second, .resume(0))]
+    for number in 0..<2000 { scenario.script.append((UInt64(number) * 5 * Span.millisecond, .inspect)) }
+    let outcome = try scenario.run()
+    #expect(outcome.copies[0].notification.isComplete && outcome.copies[0].destinations[0].bytes > Self.count)
+  }
+
   @Test("Zeroes that the device makes by itself are flushed, and lost, as what is written")
   func zeroes() throws {
     let failing = Self.flushing(100) {
