@@ -27,6 +27,8 @@ struct Outcome: Sendable {
     var notification: KCopy.Notification
     var notifiedAt: UInt64
     var checkpoints: [CopyWatch.Checkpoint]
+    /// Whether it went on where another copy had been suspended.
+    var isResumed: Bool
     var source: Side
     var destinations: [Side]
 
@@ -68,6 +70,7 @@ struct Outcome: Sendable {
       copies.append(
         CopyOutcome(
           notification: notification, notifiedAt: watch.notifiedAt - SimulatedWorld.start, checkpoints: watch.checkpoints,
+          isResumed: watch.spec.resumes != nil,
           source: Side(watch.source),
           destinations: watch.destinations.map(Side.init)))
     }
