@@ -102,6 +102,11 @@ int kcs_fork(void) {
   return pid < 0 ? -errno : pid;
 }
 
+int kcs_clone_mount(const char *path) {
+  long result = syscall(SYS_open_tree, AT_FDCWD, path, 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+  return result < 0 ? -errno : (int)result;
+}
+
 int kcs_detach_mount(const char *path) { return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0; }
 
 static uint64_t clock_now(clockid_t clock) {

@@ -26,6 +26,8 @@ public final class OwnMount: Sendable {
     var thread: Int32 = 0
     /// `st_dev` of the mount, when it has been seen.
     var device: UInt64?
+    /// Whether the root may be kept open, as one that keeps nobody from unmounting.
+    var standsApart = false
   }
 
   private let mountPoint: String
@@ -60,11 +62,31 @@ public final class OwnMount: Sendable {
     if isFirst { work.signal() }
   }
 
+  /// Works from now on in a mount of its own of the same file system: where a path is walked in the one that others see,
+  /// their umount(8) finds it busy.  Not everybody may make one; then all stays as it is.
+  ///
+  /// Whoever asks for it has to say when the mount has gone: the session doesn't end as long as there is another.
+  public func standApart() { state.withLock { $0.standsApart = true } }
+
+  /// Gives up the mount of its own, and returns when that is done, or the thread is kept by a call.
+  public func letGo() {
+    let isDone = state.withLock { state in
+      defer { state.standsApart = false }
+      return !state.standsApart
+    }
+    if isDone { return }
+    let done = Semaphore()
+    perform { _ in done.signal() }
+    // It waits for the session, which may have ended; then that kept nobody.
+    done.wait(until: kcs_monotonic() + 1_000_000_000)
+  }
+
   fileprivate func run() {
     kcs_name_thread("fuse-own")
     let isApart = kcs_unshare_descriptors() == 0
     state.withLock { $0.thread = kcs_gettid() }
     started.signal()
+    var clone: Root?
     while true {
       work.wait()
       let bodies = state.withLock { state in
@@ -72,15 +94,22 @@ public final class OwnMount: Sendable {
         return state.waiting
       }
       // With the others' descriptors it must not wait for them.
-      guard isApart, let root = open() else { continue }
-      for body in bodies { body(root) }
-      _ = kcs_close(root.descriptor)
+      guard isApart else { continue }
+      if !state.withLock({ $0.standsApart }), let own = clone.take() { _ = kcs_close(own.descriptor) }
+      if clone == nil, state.withLock({ $0.standsApart }) { clone = open(kcs_clone_mount(mountPoint)) }
+      if let clone {
+        for body in bodies { body(clone) }
+      } else {
+        // Kept open it would keep the mount from going.
+        let root = open(kcs_open(mountPoint, kcs_O_PATH | O_DIRECTORY, 0))
+        for body in bodies { body(root ?? Root(descriptor: -1)) }
+        if let root { _ = kcs_close(root.descriptor) }
+      }
     }
   }
 
-  /// The mount's root, if that is still what stands at the mount point; kept open it would keep the mount from going.
-  private func open() -> Root? {
-    let descriptor = kcs_open(mountPoint, kcs_O_PATH | O_DIRECTORY, 0)
+  /// The mount's root, if that is still what stands at the mount point.
+  private func open(_ descriptor: Int32) -> Root? {
     guard descriptor >= 0 else { return nil }
     var facts = kcs_file_facts()
     let isKnown =

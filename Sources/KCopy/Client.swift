@@ -112,11 +112,7 @@ public final class Client: Sendable {
   private func start(_ request: CopyRequest) throws(DeviceError) -> Copy {
     try request.check()
     var request = request
-    for index in request.maps.indices {
-      // Whether what was written is on the medium nobody knows any more, and what failed is tried again.
-      request.maps[index].replace(.written, with: .missing)
-      request.maps[index].replace(.failed, with: .missing)
-    }
+    for index in request.maps.indices { request.maps[index].forgetUnflushed() }
     // A sub-job holds a whole block of every device; without the pages for one it would wait for ever.
     guard request.largestBlock <= configuration.pages * PagePool.pageBytes else {
       throw DeviceError(errno: EINVAL, call: "pages for a logical block")

@@ -20,12 +20,12 @@ public final class Copy: Sendable {
   init(_ request: CopyRequest, mailbox: Mailbox) {
     self.mailbox = mailbox
     let count = request.destinations.count
-    var progress = CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count))
-    progress.pause = request.options.startsPaused ? .user : nil
-    published = Locked(
-      Published(
-        progress: progress,
-        maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps))
+    var first = Published(
+      progress: CopyProgress(destinations: Array(repeating: DestinationProgress(), count: count)),
+      maps: request.maps.isEmpty ? Array(repeating: RangeMap(count: request.count), count: count) : request.maps)
+    first.progress.pause = request.options.startsPaused ? .user : nil
+    if !request.maps.isEmpty { first.recount(count == 64 ? .max : .only(count) - 1) }
+    published = Locked(first)
   }
 
   /// A snapshot of the progress; it never waits for a device.

@@ -35,20 +35,28 @@ struct Daemon {
       throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
     }
     let session: Session
+    let own: OwnMount
     do throws(FuseError) {
-      let own = options.allowsOthers ? ["allow_other"] : []
+      let extra = options.allowsOthers ? ["allow_other"] : []
       session = try Session(
         serving: files, at: mountPoint, source: "kcopyfs", type: "kcopyfs",
-        options: own + ["nosuid", "nodev", "noexec"])
+        options: extra + ["nosuid", "nodev", "noexec"])
       try session.start()
-      files.attach(try OwnMount(at: mountPoint))
+      own = try OwnMount(at: mountPoint)
+      files.attach(own)
     } catch {
       throw Failure("\(mountPoint): \(error.text)")
     }
     // An umount from outside ends us as SIGTERM does, one with -l too.
     session.whenEnded { kill(getpid(), SIGTERM) }
     do throws(DeviceError) {
-      try MountWatch(mountPoint)?.whenDetached { kill(getpid(), SIGTERM) }
+      if let watch = MountWatch(mountPoint) {
+        own.standApart()
+        try watch.whenDetached {
+          own.letGo()
+          kill(getpid(), SIGTERM)
+        }
+      }
     } catch {
       throw Failure("\(error.call): \(ErrnoName.of(error.errno))")
     }

@@ -130,6 +130,9 @@ uint64_t kcs_process_namespace(int thread, const char *kind);
 
 /* Mounts */
 int kcs_detach_mount(const char *path);                  /* umount2(MNT_DETACH | UMOUNT_NOFOLLOW) */
+/* open_tree(2) with OPEN_TREE_CLONE: a mount of its own of what is mounted there, which stands nowhere and keeps nobody from
+   unmounting the other. */
+int kcs_clone_mount(const char *path);
 
 /* Clocks, nanoseconds */
 uint64_t kcs_monotonic(void);

@@ -72,6 +72,8 @@ extension Job {
         if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
       life.last = notification.progress
       life.maps = state == .done ? [] : notification.maps
+      // Where nothing was left to do it ends without having begun.
+      life.arrival = nil
       return state
     }
   }

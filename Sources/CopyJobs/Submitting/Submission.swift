@@ -109,7 +109,7 @@ public final class Submission: Sendable {
     guard isDecidedAtOnce(batch) else { return .undecided(batch) }
     let answer = Locked<Result<Int, Refusal>?>(nil)
     // Nothing is kept, so nothing is waited for.
-    decide(batch, claim: { true }) { result in answer.withLock { $0 = result } }
+    decide(batch, claim: { true }, done: { result in answer.withLock { $0 = result } })
     guard let result = answer.withLock({ $0 }) else { preconditionFailure("a decision that waits for nothing came late") }
     return .answered(result)
   }
@@ -131,10 +131,11 @@ public final class Submission: Sendable {
   /// Decides about a write on a thread that may wait for a device, and answers it.
   public func decide(_ batch: Batch, reply: any SubmissionReply) {
     jobs.threads.perform { end in
-      self.decide(batch, claim: { reply.claim() }) { result in
+      let done: @Sendable (Result<Int, Refusal>?) -> Void = { result in
         if let result { reply.answer(result) }
         end()
       }
+      self.decide(batch, claim: { reply.claim() }, done: done)
     } late: {
       guard reply.claim() else { return }
       self.abandon(batch.write)

@@ -46,20 +46,7 @@ extension CopyTask {
   /// Counts anew from the maps.
   func recount() {
     let live = live
-    copy.publish { published in
-      for index in published.maps.indices {
-        let map = published.maps[index]
-        let durable = map.bytes(.durable)
-        published.progress.destinations[index].bytesDurable = durable
-        published.progress.destinations[index].bytesDone = durable + map.bytes(.written)
-        published.progress.destinations[index].bytesFailed = map.bytes(.failed)
-      }
-      let all = 0..<(published.maps.first?.count ?? 0)
-      // With nobody left the last count stands: it said what all had.
-      guard live != 0 else { return }
-      published.progress.bytesDone = published.common(live, in: all)
-      published.progress.bytesDurable = published.common(live, in: all, onlyDurable: true)
-    }
+    copy.publish { $0.recount(live) }
   }
 
   /// Takes down an error of a destination, or `nil` of the source; the first one is remembered.
@@ -150,6 +137,21 @@ extension CopyTask {
 }
 
 extension Copy.Published {
+  /// Counts anew from the maps.
+  mutating func recount(_ live: UInt64) {
+    for index in maps.indices {
+      let durable = maps[index].bytes(.durable)
+      progress.destinations[index].bytesDurable = durable
+      progress.destinations[index].bytesDone = durable + maps[index].bytes(.written)
+      progress.destinations[index].bytesFailed = maps[index].bytes(.failed)
+    }
+    let all = 0..<(maps.first?.count ?? 0)
+    // With nobody left the last count stands: it said what all had.
+    guard live != 0 else { return }
+    progress.bytesDone = common(live, in: all)
+    progress.bytesDurable = common(live, in: all, onlyDurable: true)
+  }
+
   /// The first range from an offset on that some of the destinations lack, as far as the same ones lack all of it, and those;
   /// `nil` when none lacks anything.
   func nextLacking(_ destinations: UInt64, from offset: UInt64) -> (range: Range<UInt64>, destinations: UInt64)? {

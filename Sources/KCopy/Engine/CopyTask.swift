@@ -61,10 +61,7 @@ final class CopyTask {
     live = count == 64 ? .max : .only(count) - 1
     streams = [Stream(mask: live, cursor: 0, end: plan.count, isFresh: request.maps.isEmpty)]
     sides = Array(repeating: DestinationSide(), count: count)
-    if !request.maps.isEmpty {
-      isUneven = true
-      recount()
-    }
+    isUneven = !request.maps.isEmpty
   }
 
   var index: Int { copy.task.load(ordering: .relaxed) }
@@ -141,7 +138,10 @@ final class CopyTask {
     copy.publish { published in
       published.progress.phase = .copy
       published.progress.startedAt = now
-      for destination in published.progress.destinations.indices { published.progress.destinations[destination].state = .running }
+      // Who has everything from an earlier attempt can be at its end by then.
+      for destination in published.progress.destinations.indices where published.progress.destinations[destination].state == .queued {
+        published.progress.destinations[destination].state = .running
+      }
     }
   }
 
@@ -167,6 +167,8 @@ struct DestinationSide {
   var flushBegan: UInt64 = 0
   /// When it is to be flushed in the middle of the copy.
   var checkpointAt = UInt64.max
+  /// There was nothing to flush at its last time: it isn't looked at again before something is written.
+  var awaitsWrite = false
   /// Times that it was flushed in vain.
   var lostFlushes = 0
   var flushFailures = 0

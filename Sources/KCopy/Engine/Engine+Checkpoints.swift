@@ -21,7 +21,9 @@ extension Engine where Driver: ~Copyable {
     guard task.request.takesCheckpoints, task.hasStarted, task.index >= 0, !task.isStopped, task.pause == nil else { return }
     var next = UInt64.max
     (task.live & ~task.finished).forEachMember { destination in
-      if !task.sides[destination].isFlushing { next = min(next, task.sides[destination].checkpointAt) }
+      if !task.sides[destination].isFlushing, !task.sides[destination].awaitsWrite {
+        next = min(next, task.sides[destination].checkpointAt)
+      }
     }
     guard next != task.checkpointAt else { return }
     task.checkpointAt = next
@@ -53,16 +55,26 @@ extension Engine where Driver: ~Copyable {
     while rest != 0 {
       let destination = rest.trailingZeroBitCount
       rest &= rest - 1
-      guard !task.sides[destination].isFlushing, task.sides[destination].checkpointAt <= now else { continue }
+      guard !task.sides[destination].isFlushing, !task.sides[destination].awaitsWrite, task.sides[destination].checkpointAt <= now else {
+        continue
+      }
       // What others still wait for isn't in the map yet.
       publishWritten(of: destination, task)
       let covered = task.copy.publish { $0.maps[destination].runs(of: .written) }
       if covered.isEmpty {
+        task.sides[destination].awaitsWrite = true
         task.sides[destination].checkpointAt = now + Self.checkpointAfter
       } else {
         flush(task, destination, covering: covered)
       }
     }
+    planCheckpoint(of: task)
+  }
+
+  /// A write of a destination has ended: there is something to flush again.
+  mutating func endCheckpointPause(of task: CopyTask, _ destination: Int) {
+    guard task.sides[destination].awaitsWrite else { return }
+    task.sides[destination].awaitsWrite = false
     planCheckpoint(of: task)
   }
 

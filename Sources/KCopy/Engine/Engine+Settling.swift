@@ -22,6 +22,7 @@ extension Engine where Driver: ~Copyable {
     guard subJobs[index].waiting.has(destination) else { return }
     subJobs[index].waiting &= ~UInt64.only(destination)
     task.sides[destination].carried -= 1
+    endCheckpointPause(of: task, destination)
     if subJobs[index].isReserved, let run = subJobs[index].run {
       let most = arenas.reserve / 2
       loads[load(of: destination, task)]?.giveBack(run.count, most: most)

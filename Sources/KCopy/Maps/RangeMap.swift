@@ -140,6 +140,13 @@ public struct RangeMap: Sendable, Equatable {
     extents = result
   }
 
+  /// Leaves what the next attempt can rely on: whether what was written is on the medium nobody knows any more, and what failed
+  /// is tried again.
+  mutating func forgetUnflushed() {
+    replace(.written, with: .missing)
+    replace(.failed, with: .missing)
+  }
+
   /// Gives the bytes of one status in a range another; returns how many there were.
   mutating func replace(_ status: Status, with other: Status, in range: Range<UInt64>) -> UInt64 {
     var (at, total) = (range.lowerBound, UInt64(0))

@@ -5,7 +5,7 @@ import Glibc
 /// One copy of a scenario as its devices see it: objects to transfers that may not be.
 final class CopyWatch: @unchecked Sendable {
   let index: Int
-  let spec: Scenario.CopySpec
+  private(set) var spec: Scenario.CopySpec
   unowned let world: SimulatedWorld
   let devices: [SimulatedDevice]
   var copy: Copy?
@@ -18,6 +18,10 @@ final class CopyWatch: @unchecked Sendable {
   private(set) var flushesBefore: [Int] = []
   var postedAt: UInt64?
   var cancelPostedAt: UInt64?
+  var suspendPostedAt: UInt64?
+  /// What a map that somebody was shown has called durable, per destination: that is on the medium, whatever comes after.
+  private(set) var promised: [RangeMap]
+  private(set) var checkpoints: [Checkpoint] = []
   var pausePostedAt: UInt64?
   /// Whether it was ever asked to pause, or to go on.
   var wasHeldUp = false
@@ -29,6 +33,38 @@ final class CopyWatch: @unchecked Sendable {
     self.devices = devices
     source = SideWatch(count: spec.count)
     destinations = spec.destinations.map { _ in SideWatch(count: spec.count) }
+    promised = spec.destinations.map { _ in RangeMap(count: spec.count) }
+  }
+
+  /// Goes on where another copy of the same regions was suspended.
+  func goOn(from maps: [RangeMap]) {
+    spec.maps = maps
+    promise(maps)
+  }
+
+  /// Somebody was shown maps.
+  func promise(_ maps: [RangeMap]) {
+    for (destination, map) in maps.enumerated() {
+      for extent in map.extents where extent.status == .durable { promised[destination].set(extent.start..<extent.end, .durable) }
+    }
+  }
+
+  /// What a checkpoint shows.
+  struct Checkpoint: Sendable {
+    /// From the beginning of the world, in nanoseconds.
+    var at: UInt64
+    var progress: CopyProgress
+    var maps: [RangeMap]
+  }
+
+  func checkpointed() {
+    guard let copy else { return complain("a checkpoint before its life") }
+    checkpoints.append(
+      Checkpoint(at: world.now - SimulatedWorld.start, progress: copy.progress, maps: destinations.indices.map { copy.map(of: $0) }))
+    promise(checkpoints[checkpoints.count - 1].maps)
+    if !spec.takesCheckpoints || !spec.options.flushes { complain("a checkpoint that nobody asked for") }
+    if isFinal { complain("a checkpoint after the notification") }
+    if world.now < (postedAt ?? .max) + Span.second { complain("a checkpoint of a copy of less than a second") }
   }
 
   func device(_ destination: Int) -> SimulatedDevice { devices[spec.destinations[destination].device] }
@@ -51,6 +87,7 @@ final class CopyWatch: @unchecked Sendable {
   }
 
   func notified(_ notification: KCopy.Notification) {
+    promise(notification.maps)
     notifications.append(notification)
     notifiedAt = world.now
   }
@@ -64,11 +101,22 @@ final class CopyWatch: @unchecked Sendable {
     if let cancelPostedAt, world.now > cancelPostedAt || copy?.progress.phase == .cancelling {
       complain("a \(side) at \(offset) that began after its cancel was taken")
     }
+    if let suspendPostedAt, world.now > suspendPostedAt, !hasEndedByError { complain("a \(side) at \(offset) although it is suspended") }
     checkPause(claim.destination, offset, side)
     guard let destination = claim.destination else { return source.begins(offset, count, at: world.now) }
     if spec.source != nil, isZeroing { complain("zeroes instead of a copy") }
     if isSequential { checkOrder(destination, offset, count) }
     destinations[destination].begins(offset, count, at: world.now)
+  }
+
+  /// Whether an error has ended it, after which a suspension changes nothing.
+  private var hasEndedByError: Bool {
+    guard let progress = copy?.progress else { return false }
+    return switch spec.options.errors {
+    case .ignore: false
+    case .stop: progress.readError || progress.writeErrors != 0
+    case .drop, .pause: progress.readError
+    }
   }
 
   /// While it is paused no sub-job starts; what was under way ends, with its writes, and with reads of parts that failed.

@@ -59,6 +59,8 @@ struct DeviceSpec {
   /// The flushes that fail, by their number from 0.
   var failingFlushes = 0..<0
   var flushErrno: Int32 = EIO
+  /// A flush that fails loses all that the cache holds, also what came after it had begun or is on its way.
+  var losesAllByFlush = false
   var hangs: [Hang] = []
   var shrinks: (at: UInt64, to: UInt64)?
   var goneAt: UInt64?

@@ -32,18 +32,22 @@ struct Judge {
       complain("notified in phase \(progress.phase), paused \(String(describing: progress.pause))")
     }
     if notification.wasCancelled, watch.cancelPostedAt == nil { complain("cancelled by nobody") }
+    if notification.wasSuspended { judgeSuspended(notification) }
+    judgePromised()
     judgeMaps(notification)
     judgeCounters(progress, notification.maps)
     judgeStates(notification)
     judgeBits(notification)
     judgeFirstError(progress)
     judgePromptness(notification)
-    if options.errors == .ignore, !notification.wasCancelled { judgeIgnored(notification) }
+    if options.errors == .ignore, !notification.wasCancelled, !notification.wasSuspended { judgeIgnored(notification) }
   }
 
   /// What a copy publishes while it runs, as if the power failed now.
   func inspect() {
     guard let copy = watch.copy, !watch.isFinal else { return }
+    judgePromised()
+    judgeCounters(copy.progress, watch.destinations.indices.map { copy.map(of: $0) })
     for destination in watch.destinations.indices {
       for extent in copy.map(of: destination).extents where extent.status == .durable {
         if !holds(destination, extent.start..<extent.end, onMedium: true) {
@@ -58,11 +62,39 @@ struct Judge {
     }
   }
 
+  /// What was ever called durable is on the medium, and what is on its way there is the same: so it doesn't matter which
+  /// sectors of that a power loss would keep.
+  func judgePromised() {
+    for (destination, map) in watch.promised.enumerated() {
+      for extent in map.extents where extent.status == .durable {
+        for onMedium in [true, false] where !holds(destination, extent.start..<extent.end, onMedium: onMedium) {
+          complain("promised, but not \(onMedium ? "on the medium" : "in the cache"): \(extent) of destination \(destination)")
+        }
+      }
+    }
+  }
+
+  /// A copy that another one is to go on with.
+  private func judgeSuspended(_ notification: KCopy.Notification) {
+    if watch.suspendPostedAt == nil { complain("suspended by nobody") }
+    if notification.wasCancelled || notification.isComplete { complain("suspended, and cancelled or complete") }
+    for (index, destination) in notification.progress.destinations.enumerated() {
+      let isUnfinished = destination.state == .queued || destination.state == .running
+      if destination.state == .queued, notification.progress.startedAt != 0 { complain("destination \(index) is queued and had begun") }
+      if isUnfinished, options.flushes, notification.maps[index].bytes(.written) != 0 {
+        complain("suspended with unflushed bytes of destination \(index): \(notification.maps[index].text)")
+      }
+    }
+  }
+
   /// The notification comes as soon as nothing of the copy is in flight any more.
   private func judgePromptness(_ notification: KCopy.Notification) {
-    guard notification.wasCancelled || !watch.wasHeldUp else { return }
+    guard notification.wasCancelled || notification.wasSuspended || !watch.wasHeldUp else { return }
     var last = max(watch.lastEndedAt, watch.postedAt ?? 0)
     if notification.wasCancelled { last = max(last, watch.cancelPostedAt ?? 0) }
+    last = max(last, watch.suspendPostedAt ?? 0)
+    // Who has had everything from an earlier attempt, and need not flush, waits for its turn only.
+    guard watch.lastEndedAt > 0 || !watch.spec.takesCheckpoints else { return }
     for destination in watch.destinations.indices { last = max(last, watch.flushes(destination).last?.ended ?? 0) }
     if watch.notifiedAt > last + 10 * Span.microsecond { complain("notified \(watch.notifiedAt - last) ns after all was over") }
   }
@@ -150,6 +182,13 @@ struct Judge {
         complain("destination \(index) counts \(destination), and its map \(map.extents)")
       }
     }
+    // Which of them an error has ended only the engine knows where errors are ignored.
+    var live: UInt64 = 0
+    for index in maps.indices where progress.writeErrors & .only(index) == 0 { live |= .only(index) }
+    if options.errors != .ignore, live != 0 {
+      let durable = Copy.Published(progress: progress, maps: maps).common(live, in: 0..<watch.spec.count, onlyDurable: true)
+      if durable != progress.bytesDurable { complain("\(progress.bytesDurable) bytes count as durable, and \(durable) are") }
+    }
     if progress.bytesDone > watch.spec.count || progress.bytesDurable > progress.bytesDone { complain("counters \(progress)") }
   }
 
@@ -168,12 +207,15 @@ struct Judge {
           complain("destination \(index) failed without an error")
         }
       case .cancelled: if !notification.wasCancelled { complain("destination \(index) was cancelled by nobody") }
-      case .queued, .running: complain("destination \(index) ends as \(destination.state)")
+      case .queued, .running: if !notification.wasSuspended { complain("destination \(index) ends as \(destination.state)") }
       }
       if destination.state != .done, wanted == watch.spec.count, !hasBit, !notification.wasCancelled {
         complain("destination \(index) has everything, and is \(destination.state)")
       }
-      if hasBit, destination.state != .failed { complain("destination \(index) has an error and is \(destination.state)") }
+      // Who ignores errors hasn't failed before the end.
+      if hasBit, destination.state != .failed, !(notification.wasSuspended && options.errors == .ignore) {
+        complain("destination \(index) has an error and is \(destination.state)")
+      }
       if hasBit != (destination.error != nil) {
         complain("destination \(index) with bit \(hasBit) has error \(String(describing: destination.error))")
       }

@@ -26,6 +26,9 @@ struct Outcome: Sendable {
   struct CopyOutcome: Sendable {
     var notification: KCopy.Notification
     var notifiedAt: UInt64
+    var checkpoints: [CopyWatch.Checkpoint]
+    /// Whether it went on where another copy had been suspended.
+    var isResumed: Bool
     var source: Side
     var destinations: [Side]
 
@@ -37,6 +40,8 @@ struct Outcome: Sendable {
     var busy: UInt64
     /// The results of its flushes.
     var flushes: [Int32]
+    /// When they began, in nanoseconds from the beginning of the world.
+    var flushTimes: [UInt64]
     /// How often it was asked to zero by itself.
     var zeroings: Int
   }
@@ -55,12 +60,18 @@ struct Outcome: Sendable {
     complaints = simulation.world.complaints
     order = simulation.order
     pagesPeak = simulation.pagesPeak
-    devices = simulation.devices.map { DeviceOutcome(busy: $0.busy, flushes: $0.flushes.map(\.result), zeroings: $0.zeroings) }
+    devices = simulation.devices.map {
+      DeviceOutcome(
+        busy: $0.busy, flushes: $0.flushes.map(\.result), flushTimes: $0.flushes.map { $0.begun - SimulatedWorld.start },
+        zeroings: $0.zeroings)
+    }
     for watch in simulation.watches {
       guard let notification = watch.notifications.first else { continue }
       copies.append(
         CopyOutcome(
-          notification: notification, notifiedAt: watch.notifiedAt - SimulatedWorld.start, source: Side(watch.source),
+          notification: notification, notifiedAt: watch.notifiedAt - SimulatedWorld.start, checkpoints: watch.checkpoints,
+          isResumed: watch.spec.resumes != nil,
+          source: Side(watch.source),
           destinations: watch.destinations.map(Side.init)))
     }
   }

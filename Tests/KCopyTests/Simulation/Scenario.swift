@@ -17,14 +17,19 @@ struct Scenario {
     var options = CopyOptions()
     /// What an earlier attempt has left on each destination; empty: nothing.
     var maps: [RangeMap] = []
+    /// Whether it is flushed in its middle too, and looked at each time.
+    var takesCheckpoints = false
     var at: UInt64 = 0
     /// It is given by the notification of that copy, and not at a time.
     var after: Int?
+    /// It goes on where that copy was suspended, with its maps and in its place.
+    var resumes: Int?
   }
 
   /// What is asked of the client from outside.
   enum Action {
     case cancel(Int)
+    case suspend(Int)
     case pause(Int)
     case resume(Int)
     case rate(Int, UInt64?)
@@ -38,6 +43,8 @@ struct Scenario {
     case inspect
     /// The hangs of a device end.
     case release(Int)
+    /// So many flushes of a device fail from now on.
+    case breakFlushes(Int, Int)
     /// The errors of a device go away.
     case heal(Int)
     case destroy
@@ -58,7 +65,7 @@ struct Scenario {
     devices.allSatisfy(\.isClean)
       && script.allSatisfy {
         switch $0.action {
-        case .cancel, .pause, .release, .heal: false
+        case .cancel, .suspend, .pause, .release, .breakFlushes, .heal: false
         default: true
         }
       }

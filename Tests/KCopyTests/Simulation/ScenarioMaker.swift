@@ -12,6 +12,8 @@ struct ScenarioMaker {
   private var trouble = Trouble.none
   /// Up to where each device is given away to regions.
   private var taken: [UInt64] = []
+  /// Until when others do something; copies with checkpoints take longer.
+  private var horizon = 300 * Span.millisecond
 
   static func scenario(_ seed: UInt64) -> Scenario {
     var maker = ScenarioMaker(seed)
@@ -38,6 +40,7 @@ struct ScenarioMaker {
     for number in 0..<random.pick([1, 1, 1, 2, 2, 3, 4, 6]) {
       scenario.copies.append(copy())
       if number > 0, random.happens(oneIn: 4) { scenario.copies[number].after = random.below(number) }
+      if random.happens(oneIn: 4) { takeCheckpoints(number) }
     }
     for index in scenario.devices.indices {
       scenario.devices[index].size = (taken[index] + UInt64(random.below(4)) * 4096 + 4095) / 4096 * 4096 + 4096
@@ -45,7 +48,39 @@ struct ScenarioMaker {
       addTrouble(index)
     }
     script()
+    if random.happens(oneIn: 5) { suspend() }
     return scenario
+  }
+
+  /// A copy with checkpoints, slow enough to have some now and then.
+  private mutating func takeCheckpoints(_ number: Int) {
+    scenario.copies[number].takesCheckpoints = true
+    guard random.happens(oneIn: 3) else { return }
+    scenario.copies[number].options.rate = max(scenario.copies[number].count * 10 / UInt64(10 + random.below(70)), 1)
+    horizon = 8 * Span.second
+  }
+
+  /// Suspends copies, as a daemon that stops does, and goes on with them.
+  private mutating func suspend() {
+    let count = scenario.copies.count
+    let at = time()
+    let isOfAll = random.happens(oneIn: 2)
+    let only = random.below(count)
+    for number in 0..<count where isOfAll || number == only {
+      scenario.script.append((at, .suspend(number)))
+      if random.happens(oneIn: 8) { scenario.script.append((at + random.time(Span.microsecond...Span.second), .cancel(number))) }
+      // A zone can't be written twice.
+      guard !scenario.copies[number].destinations.contains(where: { scenario.devices[$0.device].isZoned }) else { continue }
+      var next = scenario.copies[number]
+      next.resumes = number
+      next.after = nil
+      next.maps = []
+      scenario.copies.append(next)
+      guard random.happens(oneIn: 4) else { continue }
+      scenario.script.append((at + time(), .suspend(scenario.copies.count - 1)))
+      next.resumes = scenario.copies.count - 1
+      scenario.copies.append(next)
+    }
   }
 
   // MARK: Devices
@@ -68,6 +103,7 @@ struct ScenarioMaker {
       case .hangs, .all: [.fast, .fast, .medium, .slow, .verySlow]
       }
     device.pace = random.pick(paces)
+    if random.happens(oneIn: 4) { device.flushLatency = Span.millisecond...400 * Span.millisecond }
     if trouble == .all || trouble == .hangs { device.flushLatency = random.pick([device.flushLatency, Span.second...2 * Span.second]) }
     return device
   }
@@ -84,6 +120,7 @@ struct ScenarioMaker {
     if has(.flushes), random.happens(oneIn: 2) {
       let first = random.below(3)
       device.failingFlushes = first..<random.pick([first + 1, first + 1, first + 2, first + 4, .max])
+      device.losesAllByFlush = random.happens(oneIn: 2)
       device.flushErrno = random.pick([EIO, EIO, ENOSPC, EREMOTEIO])
     }
     if has(.hangs), random.happens(oneIn: 2) {
@@ -201,7 +238,7 @@ struct ScenarioMaker {
     if random.happens(oneIn: 10) { scenario.script.append((40 * Span.millisecond, .destroy)) }
   }
 
-  private mutating func time() -> UInt64 { random.time(Span.microsecond...300 * Span.millisecond) }
+  private mutating func time() -> UInt64 { random.time(Span.microsecond...horizon) }
   private mutating func add(_ action: Scenario.Action) { scenario.script.append((time(), action)) }
 
   private mutating func action() -> Scenario.Action {

@@ -1,4 +1,5 @@
 import Glibc
+import KCopy
 import Testing
 
 /// The whole engine on simulated devices and virtual time, judged by a model.
@@ -25,11 +26,18 @@ struct SeedTests {
 
   @Test("10,000 seeds: right bytes, right bits, one notification, whatever the devices do", arguments: blocks)
   func seeds(_ block: Block) throws {
+    var (checkpoints, suspended, resumed) = (0, 0, 0)
     for seed in block.seeds {
       let outcome = try Rehearsal.run(ScenarioMaker.scenario(seed), isLogging: Self.only != nil)
       for complaint in outcome.complaints {
         Issue.record("seed \(seed): \(complaint)\nAlone: KCOPY_SEED=\(seed) swift test --disable-xctest --filter SeedTests")
       }
+      checkpoints += outcome.copies.count { !$0.checkpoints.isEmpty }
+      suspended += outcome.copies.count { $0.notification.wasSuspended }
+      resumed += outcome.copies.count { $0.isResumed && $0.notification.isComplete }
     }
+    // What no seed comes to they prove nothing of.
+    guard block.seeds.count >= 500 else { return }
+    #expect(checkpoints >= 20 && suspended >= 20 && resumed >= 20, "\(checkpoints), \(suspended), \(resumed)")
   }
 }

@@ -29,8 +29,12 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   /// Written since the last flush began.
   private var dirty: [Range<UInt64>] = []
   private var isFlushing = false
+  /// How often the cache was lost: what was given to the device before, and is taken for written after, never gets to the medium.
+  private(set) var losses = 0
   private(set) var flushes: [(begun: UInt64, ended: UInt64, result: Int32)] = []
   private(set) var flushesBegun = 0
+  /// Called when what a power loss leaves has changed.
+  var whenFlushed: () -> Void = {}
   private(set) var isHealed = false
   private(set) var zeroings = 0
   private(set) var refusals = 0
@@ -82,6 +86,13 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     zonePointers[claim.range.lowerBound] = claim.range.lowerBound
   }
 
+  /// Another copy goes on with the regions of one that has ended.
+  func passClaims(of before: CopyWatch, to watch: CopyWatch) {
+    for (index, claim) in claims.enumerated() where claim.watch === before {
+      claims[index] = Claim(range: claim.range, watch: watch, destination: claim.destination)
+    }
+  }
+
   func claim(at position: UInt64, count: Int, isRead: Bool) -> Claim? {
     claims.first { claim in
       (claim.destination == nil) == isRead && claim.range.lowerBound <= position && position + UInt64(count) <= claim.range.upperBound
@@ -92,9 +103,9 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
 
   func copy(to memory: UnsafeMutableRawPointer, from position: UInt64, _ count: Int) { memcpy(memory, cached + Int(position), count) }
 
-  func copy(from memory: UnsafeRawPointer, to position: UInt64, _ count: Int) {
+  func copy(from memory: UnsafeRawPointer, to position: UInt64, _ count: Int, isLost: Bool) {
     memcpy(cached + Int(position), memory, count)
-    dirty.append(position..<position + UInt64(count))
+    if !isLost { dirty.append(position..<position + UInt64(count)) }
   }
 
   /// Whether a range is as it was at the beginning, in the cache and on the medium.
@@ -157,6 +168,9 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     for done in held { world.after(world.random.within(0...Span.millisecond), done) }
     held = []
   }
+
+  /// So many flushes fail from now on.
+  func breakFlushes(_ count: Int) { spec.failingFlushes = flushesBegun..<flushesBegun + count }
 
   /// Its errors go away.
   func heal() {
@@ -231,9 +245,14 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
       for range in covered where result == 0 || world.random.happens(oneIn: 3) {
         memcpy(platter + Int(range.lowerBound), cached + Int(range.lowerBound), range.count)
       }
+      if result != 0, spec.losesAllByFlush {
+        losses += 1
+        dirty = []
+      }
       isFlushing = false
       flushes.append((begun, world.now, result))
       world.log("flush \(number) of device \(self.number): \(result)")
+      whenFlushed()
       done(result)
     }
   }
@@ -250,8 +269,9 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     } else {
       world.complain("device \(number): zeroing at \(position)+\(count) is in no region")
     }
+    let losses = losses
     finish(.writes, after: delay(of: 0, spec.pace.latency)) { [self] in
-      let result = zeroNow(position, count)
+      let result = zeroNow(position, count, isLost: losses != self.losses)
       world.log("zero device \(number) at \(position)+\(count): \(result)")
       if let claim {
         // A device that can't do it hasn't failed.
@@ -261,7 +281,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     }
   }
 
-  private func zeroNow(_ position: UInt64, _ count: UInt64) -> Int32 {
+  private func zeroNow(_ position: UInt64, _ count: UInt64, isLost: Bool) -> Int32 {
     if isGone { return spec.goneErrno }
     switch spec.zeroing {
     case .unknown, .refuses:
@@ -273,7 +293,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     guard position + count <= sizeNow else { return ENOSPC }
     if let fault = meetFault(false, position..<position + count) { return fault.errno }
     memset(cached + Int(position), 0, Int(count))
-    dirty.append(position..<position + count)
+    if !isLost { dirty.append(position..<position + count) }
     bytesZeroed += count
     return 0
   }

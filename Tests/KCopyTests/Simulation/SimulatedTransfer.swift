@@ -15,6 +15,8 @@ final class SimulatedTransfer {
   let claim: SimulatedDevice.Claim?
   private let memory: TransferMemory
   private let bytes: UnsafeMutableRawPointer
+  /// How often the device had lost its cache when it was submitted.
+  private let losses: Int
   /// What a write was given when it was submitted.
   private let sent: UnsafeMutableRawPointer?
 
@@ -28,6 +30,7 @@ final class SimulatedTransfer {
     self.place = place
     self.token = token
     self.memory = memory
+    losses = device.losses
     claim = device.claim(at: position, count: count, isRead: isRead)
     bytes = memory.withBytes(place.offset, count: count) { $0.baseAddress! }
     if isRead {
@@ -55,7 +58,11 @@ final class SimulatedTransfer {
 
   /// Moves the first bytes, as the device has them now or will have them.
   func move(_ moved: Int) {
-    if isRead { device.copy(to: bytes, from: position, moved) } else { device.copy(from: bytes, to: position, moved) }
+    if isRead {
+      device.copy(to: bytes, from: position, moved)
+    } else {
+      device.copy(from: bytes, to: position, moved, isLost: losses != device.losses)
+    }
   }
 
   /// Whether nothing of its place was asked for before: it isn't the rest of another, nor tries again.

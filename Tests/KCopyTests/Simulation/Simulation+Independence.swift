@@ -12,7 +12,9 @@ extension Simulation {
       return
     }
     for watch in unfinished {
-      guard let copy = watch.copy, watch.cancelPostedAt == nil, copy.progress.pause == nil, watch.spec.options.errors != .stop else {
+      guard let copy = watch.copy, watch.cancelPostedAt == nil, watch.suspendPostedAt == nil, copy.progress.pause == nil,
+        watch.spec.options.errors != .stop
+      else {
         continue
       }
       if copy.progress.readError && watch.spec.options.errors != .ignore { continue }

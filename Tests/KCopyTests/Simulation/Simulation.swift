@@ -59,7 +59,14 @@ final class Simulation: @unchecked Sendable {
     configuration = scenario.configuration
     mostPages = configuration.pages
     shared = ClientShared(pages: configuration.pages)
-    for watch in watches { claim(watch) }
+    for watch in watches where watch.spec.resumes == nil { claim(watch) }
+    for device in devices {
+      device.whenFlushed = { [unowned self] in
+        for watch in watches where watch.spec.destinations.contains(where: { $0.device == device.number }) {
+          Judge(watch, world).judgePromised()
+        }
+      }
+    }
     world.whenIdle = { [unowned self] in idle() }
   }
 
@@ -84,7 +91,9 @@ final class Simulation: @unchecked Sendable {
   func run() throws {
     let start = world.now
     world.log("\(configuration)")
-    for watch in watches where watch.spec.after == nil { world.at(start + watch.spec.at) { [unowned self] in post(watch) } }
+    for watch in watches where watch.spec.after == nil && watch.spec.resumes == nil {
+      world.at(start + watch.spec.at) { [unowned self] in post(watch) }
+    }
     for step in scenario.script { world.at(start + step.at) { [unowned self] in perform(step.action) } }
     var engine = Engine(
       driver: SimulatedDriver(transfers: transfers, wakeUp: mailbox.wakeUp), memory: try Self.memory(configuration.pages, world),
@@ -115,9 +124,11 @@ final class Simulation: @unchecked Sendable {
     guard !isClosed else { return }
     let spec = watch.spec
     func region(_ start: Scenario.Start) -> Region { Region(handles[start.device], start: start.start, count: spec.count) }
-    let request = CopyRequest(
+    var request = CopyRequest(
       source: spec.source.map(region), destinations: spec.destinations.map(region), options: spec.options, maps: spec.maps
     ) { [unowned self] in notified(watch, $0) }
+    for index in request.maps.indices { request.maps[index].forgetUnflushed() }
+    if spec.takesCheckpoints { request.checkpointed = { [unowned self] in checkpointed(watch) } }
     do throws(DeviceError) {
       try request.check()
     } catch {
@@ -134,6 +145,12 @@ final class Simulation: @unchecked Sendable {
   /// Copies that are given by the notification of another, on the client's own thread.
   private func postFollowers(of watch: CopyWatch) {
     for follower in watches where follower.spec.after == watch.index { post(follower) }
+    guard let notification = watch.notifications.last, notification.wasSuspended else { return }
+    for next in watches where next.spec.resumes == watch.index {
+      for device in devices { device.passClaims(of: watch, to: next) }
+      next.goOn(from: notification.maps)
+      post(next)
+    }
   }
 
   private func perform(_ action: Scenario.Action) {
@@ -143,6 +160,10 @@ final class Simulation: @unchecked Sendable {
       guard let copy = watches[index].copy else { return }
       if !watches[index].isFinal, watches[index].cancelPostedAt == nil { watches[index].cancelPostedAt = world.now }
       copy.cancel()
+    case .suspend(let index):
+      guard let copy = watches[index].copy else { return }
+      if !watches[index].isFinal, watches[index].suspendPostedAt == nil { watches[index].suspendPostedAt = world.now }
+      copy.suspend()
     case .pause(let index):
       if watches[index].copy != nil { watches[index].pausePostedAt = world.now }
       watches[index].wasHeldUp = true
@@ -156,6 +177,7 @@ final class Simulation: @unchecked Sendable {
     case .drain(let number): drain(number)
     case .inspect: for watch in watches { Judge(watch, world).inspect() }
     case .release(let device): devices[device].release()
+    case .breakFlushes(let device, let count): devices[device].breakFlushes(count)
     case .heal(let device): devices[device].heal()
     case .destroy: close()
     }
@@ -214,6 +236,13 @@ final class Simulation: @unchecked Sendable {
     Judge(watch, world).judge(notification)
     postFollowers(of: watch)
     isNotifying = false
+  }
+
+  private func checkpointed(_ watch: CopyWatch) {
+    world.log("copy \(watch.index) has a checkpoint: \(watch.copy.map { "\($0.progress)" } ?? "")")
+    if isNotifying { world.complain("copy \(watch.index): a checkpoint within a notification") }
+    watch.checkpointed()
+    Judge(watch, world).inspect()
   }
 
   private func ended(_ kind: Turn.Kind) {
