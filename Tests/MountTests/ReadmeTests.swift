@@ -9,7 +9,7 @@ struct ReadmeTests {
   private static let demonstration = "/var/tmp/kcopyfs-demo"
   private static let mount = demonstration + "/mnt"
   /// The repository: this file is two folders below it.
-  private static let root = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }
+  static let root = #filePath.split(separator: "/").dropLast(3).reduce("") { "\($0)/\($1)" }
 
   // MARK: Blocks
 
