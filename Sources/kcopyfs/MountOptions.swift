@@ -32,12 +32,14 @@ struct MountOptions: Equatable {
   private static let ignoredPrefixes = ["user=", "comment=", "x-", "X-"]
 
   init(_ text: [String]) throws(OptionError) {
-    for option in text.flatMap({ $0.split(separator: ",") }).map(String.init) {
+    let words = text.flatMap { $0.split(separator: ",") }.map(String.init)
+    if words.contains("remount") {
+      throw OptionError(description: "a mount can't be given other options; umount it and mount it again with them")
+    }
+    for option in words {
       if Self.ignored.contains(option) || Self.ignoredPrefixes.contains(where: option.hasPrefix) { continue }
       let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       switch (parts[0], parts.count == 2 ? parts[1] : nil) {
-      case ("remount", nil):
-        throw OptionError(description: "a mount can't be given other options; umount it and mount it again with them")
       case ("allow_other", nil): allowsOthers = true
       case ("state", "none"?): state = .none
       case ("state", let path?) where path.hasPrefix("/"): state = .directory(path)

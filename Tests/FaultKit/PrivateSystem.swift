@@ -4,7 +4,7 @@ internal import Glibc
 /// A systemd as process 1 of namespaces of its own, over this machine's files: what it mounts, installs and runs is seen in it alone
 /// and goes with it.
 ///
-/// `/run`, `/usr/local`, `/var/lib` are empty; what is written to `/etc` and `/usr/sbin` goes to memory. There are no units but those
+/// `/run`, `/usr/local`, `/var/lib`, `/mnt` and `/srv` are empty; what is written to `/etc` and `/usr/sbin` goes to memory. There are no units but those
 /// of `/etc/systemd/system`, `/usr/local/lib/systemd/system` and what the generators make of `/etc/fstab`, which is empty.
 public final class PrivateSystem: Resource {
   private let process: ChildProcess
@@ -68,11 +68,18 @@ public final class PrivateSystem: Resource {
     exec unshare --fork --kill-child --pid --mount --cgroup --ipc --uts bash -c '
       set -eu
       mount -t proc proc /proc
+      # Copies of what other tests have mounted would keep it busy when they unmount it.
+      tac /proc/self/mountinfo | cut -d " " -f 5 | while read -r place; do
+        case $place in
+          / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) ;;
+          *) case $directory/ in "$place"/*) ;; *) umount --lazy "$(printf %b "$place")" ;; esac ;;
+        esac
+      done
       for place in usr/sbin etc; do
         mkdir -p "$directory/$place.upper" "$directory/$place.work"
         mount -t overlay -o "lowerdir=/$place,upperdir=$directory/$place.upper,workdir=$directory/$place.work" overlay /$place
       done
-      for place in run usr/local var/lib etc/systemd; do mount -t tmpfs -o mode=755 tmpfs /$place; done
+      for place in run usr/local var/lib etc/systemd mnt srv; do mount -t tmpfs -o mode=755 tmpfs /$place; done
       mkdir -p /run/systemd/system /etc/systemd/system
       for target in basic sysinit shutdown umount local-fs multi-user; do
         printf "[Unit]\\nDescription=%s\\nDefaultDependencies=no\\n" $target >/etc/systemd/system/$target.target

@@ -5,25 +5,11 @@ import Testing
 /// mount-scripts/install and its unit, in a systemd of the test's own.
 @Suite("The service of systemd", .serialized)
 struct ServiceTests {
-  static let install = ReadmeTests.root + "/mount-scripts/install"
   static let installed = [
     "/etc/systemd/system/multi-user.target.wants/kcopyfs.service", "/usr/local/bin/kcopyfs",
     "/usr/local/lib/systemd/system/kcopyfs.service",
     "/usr/local/share/doc/kcopyfs/fstab", "/usr/sbin/mount.fuse.kcopyfs",
   ]
-
-  /// A systemd with kcopyfs installed.
-  private func withService(fstab: String = "", _ body: (Workbench, PrivateSystem) throws -> Void) throws {
-    try withWorkbench { bench in
-      let system = bench.keep(try PrivateSystem(in: bench.memory, fstab: fstab))
-      try system.shell(Self.install, environment: ["KCOPYFS_DAEMON": try Daemon.binary()]).orThrow()
-      try body(bench, system)
-    }
-  }
-
-  private func mounts(_ system: PrivateSystem, at place: String = "/run/kcopyfs") throws -> Int {
-    try system.shell("cat /proc/self/mountinfo").orThrow().text.split(separator: "\n").count { $0.contains(" \(place) ") }
-  }
 
   /// Waits for the start that follows a crash.
   private func awaitStart(_ system: PrivateSystem, number: Int) throws {
@@ -34,7 +20,7 @@ struct ServiceTests {
 
   @Test("It starts when the mount answers, and after a crash by itself, with files open and readers blocked in the dead mount")
   func restarted() throws {
-    try withService { bench, system in
+    try withInstallation { bench, system in
       try system.shell("systemctl enable --now kcopyfs && cat /run/kcopyfs/version").orThrow()
       #expect(try system.property("StatusText") == "serving /run/kcopyfs")
       let source = try bench.file("source", Pattern.bytes(64 << 20, seed: 1))
@@ -44,16 +30,13 @@ struct ServiceTests {
         let job = "/run/kcopyfs/jobs/slow\(round)"
         let standing = try system.command("cd /run/kcopyfs/jobs && exec 5<../README && echo in && exec sleep 60").start()
         let reader = try system.command("exec cat \(job)/wait").start()
-        try eventually("both are in the mount") {
-          try standing.text == "in\n"
-            && system.shell("grep -l '^0 ' /proc/[0-9]*/syscall | xargs -n1 dirname | xargs -I{} cat {}/cmdline").text
-              .contains("\(job)/wait")
-        }
+        try system.awaitReader(of: "\(job)/wait")
+        try eventually("somebody stands in the mount") { standing.text == "in\n" }
         let process = try system.property("MainPID")
         try system.shell("kill -KILL \(process)").orThrow()
         try awaitStart(system, number: round)
         #expect(try reader.wait(within: .seconds(10)).ending == .exit(1))
-        #expect(try system.property("MainPID") != process && mounts(system) == 1)
+        #expect(try system.property("MainPID") != process && system.mounts(at: "/run/kcopyfs") == 1)
         let copy = "echo 'from=\(source)@0+1M to=\(bench.disk)/copy\(round) create=yes' >/run/kcopyfs/jobs/copy\(round)"
         #expect(try system.shell("\(copy) && cat /run/kcopyfs/jobs/copy\(round)/result").orThrow().text == "ok\n")
         try standing.end()
@@ -63,20 +46,20 @@ struct ServiceTests {
 
   @Test("A stop is SIGTERM and exit status 0, an umount from outside is an end that nothing follows, and both leave no mount")
   func stopped() throws {
-    try withService { _, system in
+    try withInstallation { _, system in
       for end in ["systemctl stop kcopyfs", "umount /run/kcopyfs", "umount -l /run/kcopyfs"] {
         try system.shell("systemctl start kcopyfs && cat /run/kcopyfs/version").orThrow()
         try system.shell(end).orThrow()
         try eventually("\(end) ends it") { try system.property("ActiveState") == "inactive" }
         let ending = try ["Result", "ExecMainStatus", "NRestarts"].map { try system.property($0) }
-        #expect(try ending == ["success", "0", "0"] && mounts(system) == 0, "\(end)")
+        #expect(try ending == ["success", "0", "0"] && system.mounts(at: "/run/kcopyfs") == 0, "\(end)")
       }
     }
   }
 
   @Test("A start that fails says why to systemctl, and is given up after five")
   func failing() throws {
-    try withService { _, system in
+    try withInstallation { _, system in
       let change = "[Service]\nExecStart=\nExecStart=/usr/local/bin/kcopyfs /run/kcopyfs -f -o pgaes=1\nRestartSec=0\n"
       let place = "/etc/systemd/system/kcopyfs.service.d"
       try system.shell("mkdir \(place) && echo '\(change)' >\(place)/override.conf && systemctl daemon-reload").orThrow()
@@ -88,14 +71,14 @@ struct ServiceTests {
 
   @Test("--uninstall takes away what was installed, and nothing while the service is in use")
   func uninstalled() throws {
-    try withService { _, system in
+    try withInstallation { _, system in
       let list = "find /usr/local /etc/systemd/system /usr/sbin -name '*kcopyfs*' ! -type d -o -path '*/kcopyfs/*' | sort"
       try system.shell("systemctl enable --now kcopyfs").orThrow()
       #expect(try system.shell(list).text.split(separator: "\n").map(String.init) == Self.installed)
-      let refused = try system.shell("\(Self.install) --uninstall")
+      let refused = try system.shell("\(installScript) --uninstall")
       #expect(refused.ending == .exit(1) && refused.errorText.contains("systemctl disable --now kcopyfs"), "\(refused)")
       #expect(try system.shell(list).text.split(separator: "\n").count == Self.installed.count)
-      try system.shell("systemctl disable --now kcopyfs && \(Self.install) --uninstall").orThrow()
+      try system.shell("systemctl disable --now kcopyfs && \(installScript) --uninstall").orThrow()
       #expect(try system.shell(list).text.isEmpty)
       #expect(try system.shell("ls /var/lib/kcopyfs").orThrow().text == "run-kcopyfs\n")
     }
@@ -103,7 +86,7 @@ struct ServiceTests {
 
   @Test("The unit is what systemd-analyze verify calls clean")
   func verified() throws {
-    try withService { _, system in
+    try withInstallation { _, system in
       let outcome = try system.shell("systemd-analyze verify kcopyfs.service")
       #expect(outcome.succeeded && outcome.text.isEmpty && outcome.errorText.isEmpty, "\(outcome)")
     }
