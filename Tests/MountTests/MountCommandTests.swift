@@ -69,7 +69,7 @@ struct MountCommandTests {
         let isMadeByMount = line.contains("x-mount.mkdir")
         if !isMadeByMount { try system.shell("mkdir /mnt/copies").orThrow() }
         let verify = "echo '\(line)' >/etc/fstab && findmnt --verify"
-        if !isMadeByMount { #expect(try system.shell(verify).text.contains("0 parse errors, 0 errors"), "\(line)") }
+        if !isMadeByMount { #expect(try system.shell(verify).errorText.contains("0 parse errors, 0 errors"), "\(line)") }
         let mounting = line.contains("noauto") ? "mount /mnt/copies && mount -a" : "mount -a && mount -a"
         try system.shell("echo '\(line)' >/etc/fstab && \(mounting) && cat /mnt/copies/version").orThrow()
         #expect(try system.mounts(at: "/mnt/copies") == 1)

@@ -14,13 +14,13 @@ struct ReadmeTests {
   // MARK: Blocks
 
   /// A fenced block of the README.
-  private struct Block {
+  struct Block {
     let language: String
     var lines: [String] = []
     var text: String { lines.map { $0 + "\n" }.joined() }
   }
 
-  private static func blocks() throws -> [Block] {
+  static func blocks() throws -> [Block] {
     var blocks: [Block] = []
     var isInside = false
     for line in try Files.text(root + "/README.md").split(separator: "\n", omittingEmptySubsequences: false) {

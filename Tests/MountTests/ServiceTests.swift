@@ -84,6 +84,45 @@ struct ServiceTests {
     }
   }
 
+  @Test("What README.md says about installing is right")
+  func readme() throws {
+    let block = try #require(try ReadmeTests.blocks().first { $0.text.contains("mount-scripts/install") })
+    try withWorkbench { bench in
+      let system = bench.keep(try PrivateSystem(in: bench.memory))
+      let script = "cd \(quoted(ReadmeTests.root)) && set -e && \(block.text)"
+      let outcome = try system.shell(script, environment: ["KCOPYFS_DAEMON": try Daemon.binary()])
+      #expect(outcome.succeeded && outcome.text.contains("What to type next"), "\(outcome)")
+      #expect(try system.mounts(at: "/run/kcopyfs") == 1 && system.mounts(at: "/mnt/copies") == 1)
+    }
+  }
+
+  @Test("Who listens by the protocol of sd_notify hears of readiness and of the end; who doesn't is no hindrance", arguments: ["", "@"])
+  func notifications(kind: String) throws {
+    try withWorkbench { bench in
+      let address = kind + bench.disk + "/notify"
+      let listener = try pythonCommand(Self.listener, [address]).start()
+      try eventually("it listens") { listener.text == "listening\n" }
+      let daemon = try bench.daemon(launcher: ["env", "NOTIFY_SOCKET=\(address)"])
+      try eventually("it is ready") { listener.text == "listening\nREADY=1|STATUS=serving \(daemon.mount)\n" }
+      try daemon.release()
+      try eventually("it has stopped") { listener.text.hasSuffix("\nSTOPPING=1|STATUS=ending the copies on \(daemon.mount)\n") }
+      try listener.end()
+
+      let unheard = try bench.daemon(launcher: ["env", "NOTIFY_SOCKET=\(address)x"])
+      #expect(try Files.text(unheard.path("version")).contains("interface=1"))
+    }
+  }
+
+  private static let listener = """
+    import socket, sys
+    name = sys.argv[1]
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind("\\0" + name[1:] if name.startswith("@") else name)
+    print("listening")
+    while True:
+        print(receiver.recv(4096).decode().replace("\\n", "|"))
+    """
+
   @Test("The unit is what systemd-analyze verify calls clean")
   func verified() throws {
     try withInstallation { _, system in
