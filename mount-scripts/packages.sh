@@ -56,10 +56,11 @@ build_daemon() {
   daemon=$products/kcopyfs
 }
 
-# Builds a program in release and sets $products to the directory that it is in.
+# Builds a program in release and sets $products to the directory that it is in. Swift's own libraries go into the program: it
+# runs where there is no Swift.
 build_product() {
   need_swift
-  say "building: swift build -c release --product $1"
-  swift build --package-path "$root" -c release --product "$1"
+  say "building: swift build -c release --static-swift-stdlib --product $1"
+  swift build --package-path "$root" -c release --static-swift-stdlib --product "$1"
   products=$(swift build --package-path "$root" -c release --show-bin-path)
 }

@@ -23,13 +23,14 @@ struct Background {
       exit(count == 1 ? 0 : 1)
     }
     close(ends[0])
-    setsid()
     return Background(pipe: ends[1])
   }
 
   /// Tells whoever started us that the mount answers, and lets go of their terminal and directory.
   func isReady() {
     guard let pipe else { return }
+    // Not before: systemd's automount, which waits for us, lets through to the mount point only its own process group.
+    setsid()
     _ = unsafe chdir("/")
     let null = unsafe kcs_open("/dev/null", O_RDWR, 0)
     for descriptor: Int32 in 0...2 where null >= 0 { dup2(null, descriptor) }

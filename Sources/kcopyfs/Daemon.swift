@@ -9,6 +9,8 @@ internal import KCopy
 /// The life of one mount: from its state to a clean end.
 struct Daemon {
   let mountPoint: String
+  /// The first column of /proc/mounts: `mount -a` finds by it that its line of fstab is mounted already.
+  let source: String
   let options: MountOptions
 
   /// What cannot be gone on after, in words for the terminal.
@@ -24,8 +26,10 @@ struct Daemon {
 
   /// Mounts, serves until a signal or an umount, and takes the mount away.
   ///
-  /// - Parameter ready: called when the mount answers.
-  func run(ready: () -> Void) throws(Failure) {
+  /// - Parameters:
+  ///   - ready: called when the mount answers.
+  ///   - stopping: called when no new work is taken any more.
+  func run(ready: () -> Void, stopping: () -> Void) throws(Failure) {
     try prepareProcess()
     let jobs = try makeJobs()
     let files: JobFileSystem
@@ -39,7 +43,7 @@ struct Daemon {
     do throws(FuseError) {
       let extra = options.allowsOthers ? ["allow_other"] : []
       session = try Session(
-        serving: files, at: mountPoint, source: "kcopyfs", type: "kcopyfs",
+        serving: files, at: mountPoint, source: source, type: "kcopyfs",
         options: extra + ["nosuid", "nodev", "noexec"])
       try session.start()
       own = try OwnMount(at: mountPoint)
@@ -74,6 +78,7 @@ struct Daemon {
     }
     ready()
     waitForEnd()
+    stopping()
     let left = jobs.stop(within: Self.patience)
     session.stop()
     if left > 0 { Self.say("\(left) jobs still have something in flight on a device that doesn't answer") }

@@ -14,7 +14,7 @@ struct KCopyFS: ParsableCommand {
       """,
     version: "0.1.0")
 
-  @Argument(help: "The directory to mount on; mount(8) puts its source, which means nothing here, before it.")
+  @Argument(help: "The directory to mount on; mount(8) puts its source, which is only shown in the table of mounts, before it.")
   var mountPoint: [String]
 
   @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground.")
@@ -28,13 +28,21 @@ struct KCopyFS: ParsableCommand {
   }
 
   func run() throws {
+    // What goes on behind the command is not the service that its caller may be.
+    let manager = foreground ? ServiceManager.fromEnvironment() : nil
     do {
       let options = try MountOptions(options)
       let path = try Self.absolute(mountPoint[mountPoint.count - 1])
       let background = foreground ? Background.none : try Background.start()
-      try Daemon(mountPoint: path, options: options).run { background.isReady() }
+      try Daemon(mountPoint: path, source: mountPoint.count == 2 ? mountPoint[0] : "kcopyfs", options: options).run {
+        background.isReady()
+        manager?.isReady("serving \(path)")
+      } stopping: {
+        manager?.isStopping("ending the copies on \(path)")
+      }
     } catch {
       Daemon.say("\(error)")
+      manager?.hasFailed("\(error)")
       throw ExitCode.failure
     }
   }

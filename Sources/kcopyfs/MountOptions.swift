@@ -22,15 +22,22 @@ struct MountOptions: Equatable {
   /// Seconds that final jobs stay; `nil`: for ever.
   var keep: UInt64?
 
-  /// What mount(8) and fstab(5) add, and what is always so: nothing to do, nothing to complain of.
+  /// What mount(8), fstab(5) and mount.fuse3(8) add, and what is always so: nothing to do, nothing to complain of.
   private static let ignored: Set<String> = [
-    "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "auto", "noauto", "nofail", "_netdev", "user", "users", "nouser", "defaults",
-    "default_permissions", "relatime", "noatime", "ns=refuse",
+    "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "auto", "noauto", "nofail", "_netdev", "user", "users", "nouser", "nousers",
+    "owner", "noowner", "group", "nogroup", "defaults", "default_permissions", "async", "atime", "noatime", "diratime", "nodiratime",
+    "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud", "ns=refuse",
   ]
+  /// The same with a value, or words of other programs: who mounts (mount(8) adds that), remarks, and what systemd and libmount read.
+  private static let ignoredPrefixes = ["user=", "comment=", "x-", "X-"]
 
   init(_ text: [String]) throws(OptionError) {
-    for option in text.flatMap({ $0.split(separator: ",") }).map(String.init) {
-      if Self.ignored.contains(option) || option.hasPrefix("x-") { continue }
+    let words = text.flatMap { $0.split(separator: ",") }.map(String.init)
+    if words.contains("remount") {
+      throw OptionError(description: "a mount can't be given other options; umount it and mount it again with them")
+    }
+    for option in words {
+      if Self.ignored.contains(option) || Self.ignoredPrefixes.contains(where: option.hasPrefix) { continue }
       let parts = option.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       switch (parts[0], parts.count == 2 ? parts[1] : nil) {
       case ("allow_other", nil): allowsOthers = true

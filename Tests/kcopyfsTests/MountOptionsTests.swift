@@ -24,7 +24,9 @@ struct MountOptionsTests {
 
   @Test("What mount(8) and fstab(5) add is passed over")
   func ignored() throws {
-    let words = "rw,nodev,nosuid,noexec,auto,noauto,nofail,_netdev,user,defaults,relatime,default_permissions,x-systemd.automount,x-a=b,,"
+    let words =
+      "rw,nodev,nosuid,noexec,auto,noauto,nofail,_netdev,user,defaults,relatime,default_permissions,x-systemd.automount,x-a=b,,"
+      + "users,user=root,owner,group,comment=a b,X-mount.subdir=c,async,noatime,nodiratime,lazytime,strictatime,dev,suid,exec,loud,ns=refuse"
     #expect(try options(words) == MountOptions([]))
   }
 
@@ -38,6 +40,12 @@ struct MountOptionsTests {
   func refused(option: String) throws {
     let error = #expect(throws: OptionError.self) { try MountOptions(["allow_other,\(option)"]) }
     #expect(error?.description.contains(option) == true)
+  }
+
+  @Test("A remount is refused as that, whatever comes before it", arguments: ["remount", "rw,remount", "ro,remount", "pgaes=1,remount"])
+  func remount(options: String) throws {
+    let error = #expect(throws: OptionError.self) { try MountOptions([options]) }
+    #expect(error?.description.hasPrefix("a mount can't be given other options") == true)
   }
 
   @Test("The state of root's mount is kept under the mount point's name, another where it is said, none where that is said")

@@ -114,6 +114,8 @@ int kcs_wait_signal(const int *signals, int count);      /* the signal, or -errn
 int kcs_ignore_signal(int signal);
 int kcs_wake_up_signal(void);                            /* SIGUSR1 with an empty handler, no SA_RESTART */
 int kcs_fork(void);
+/* One datagram to a socket of sd_notify(3): a path, or "@" and an abstract name. */
+int kcs_notify(const char *address, const char *text);
 
 /* What /proc says of a thread. -ESRCH when it can't be seen, -ENODATA when a line is missing. */
 struct kcs_process_status {
