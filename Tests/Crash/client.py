@@ -29,6 +29,8 @@ class Known:
   """What the client has seen of one job."""
 
   job: Planned
+  by_file: bool
+  """Whether it's written to a file of its name in `jobs`, not to `submit`."""
   outcome: Outcome = Outcome.UNSENT
   name: str | None = None
   id: int | None = None
@@ -53,7 +55,7 @@ class Client:
   """Goes through the calls of a work, over as many lives of the daemon as it takes."""
 
   def __init__(self, work, on_final, tell):
-    self.known = {job.key: Known(job) for job in work.jobs}
+    self.known = {job.key: Known(job, bool(call[0].name) and len(call) == 1) for call in work.calls for job in call}
     self.kept_maps = 0
     self.unfinished = 0
     self._calls = list(work.calls)
@@ -63,16 +65,16 @@ class Client:
   # Submitting
 
   def submit_rest(self, life):
-    """Submits what has not been yet. A name that got no answer is submitted again, which is harmless; a number isn't."""
+    """Submits what has not been yet. A file that got no answer is written again, which is harmless."""
     while self._calls:
       call = [self.known[job.key] for job in self._calls[0]]
-      if call[0].job.name:
-        self._submit_named(life, call[0])
+      if call[0].by_file:
+        self._submit_file(life, call[0])
       elif call[0].outcome is Outcome.UNSENT:
-        self._submit_numbered(life, call)
+        self._submit(life, call)
       self._calls.pop(0)
 
-  def _submit_named(self, life, known):
+  def _submit_file(self, life, known):
     is_there = known.outcome is Outcome.ACKNOWLEDGED
     if not is_there:
       known.outcome = Outcome.UNKNOWN
@@ -100,10 +102,11 @@ class Client:
     known.outcome = Outcome.REFUSED
     self._tell(f"{known} refused")
 
-  def _submit_numbered(self, life, call):
+  def _submit(self, life, call):
     for known in call:
       known.outcome = Outcome.UNKNOWN
-    records = "".join(known.job.record + "\n" for known in call).encode()
+    names = [f" name={known.job.name}" if known.job.name else "" for known in call]
+    records = "".join(known.job.record + name + "\n" for known, name in zip(call, names, strict=True)).encode()
     with life.using("submit"):
       file = os.open(life.path("submit"), os.O_RDWR | os.O_CLOEXEC)
       try:
@@ -185,7 +188,7 @@ class Client:
       if known.outcome is Outcome.ACKNOWLEDGED:
         raise Wrong(f"{known} was acknowledged, and is not there")
       if known.outcome is Outcome.UNKNOWN:
-        known.outcome = Outcome.UNSENT if known.job.name else Outcome.LOST
+        known.outcome = Outcome.UNSENT if known.by_file else Outcome.LOST
         self._tell(f"{known} was not accepted")
 
   def _compare_one(self, known, name, status):

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 from commands import Failure, make_directory, run, wait_until
-from media import make_tmpfs
+from media import make_tmpfs, unmount
 
 SOURCE, DESTINATIONS, STATE = 0, (1, 2, 3), 4
 """The numbers of the disks."""
@@ -156,8 +156,8 @@ class Rig:
     run("mount", "-t", "ext4", "-o", "noatime", self.device(STATE), self.state)
 
   def unmount_state(self):
-    if os.path.ismount(self.state):
-      run("umount", self.state)
+    """What a daemon has left in flight that was killed holds its files, and so the file system, until it's done."""
+    unmount(self.state)
 
   def restore_power(self):
     """What a machine does that starts again, up to its daemons; nobody may use the disks."""

@@ -51,6 +51,8 @@ class Work:
     self._rig = rig
     self._next = dict.fromkeys(DESTINATIONS, 0)
     self._keys = 0
+    self.write_delay = 0
+    """What each write takes, in microseconds."""
     self.calls = WORKS[name](self)
 
   @property
@@ -70,6 +72,8 @@ class Work:
 
   def many(self, destinations):
     """Some of all: jobs that wait for memory, a barrier, zeroes, files, other errors and orders, one to cancel and one to refuse."""
+    # So slow that writes are under way at any moment, and after a kill -9 still arrive.
+    self.write_delay = 2000
     lasting = self._size(512 * KIB, 1024 * KIB)
     named = self._copy(lasting, destinations, f"rate={lasting * 3}B", name="first")
     calls = [
