@@ -34,6 +34,8 @@ class Group:
 
   title: str
   points: list
+  needs_maps: bool = False
+  """Whether some of its jobs must have gone on from a map, or it shows nothing of maps."""
   ran: int = 0
   struck: int = 0
   crashes: int = 0
@@ -43,12 +45,17 @@ class Group:
 
   def summary(self):
     left_out = f", {len(self.points) - self.ran} LEFT OUT for the time limit" if self.ran < len(self.points) else ""
-    return (f"{self.title}: {self.ran} points, {self.struck} of them with a crash, {self.crashes} crashes, {self.unfinished} times a job was "
-            f"gone on with, {self.kept_maps} of them from a map, {len(self.failures)} wrong{left_out}")
+    return (f"{self.title}: {self.ran} points, {self.struck} of them with a crash, {self.crashes} crashes, {self.unfinished} times a job "
+            f"was gone on with, {self.kept_maps} of them from a map, {len(self.failures)} wrong{left_out}")
 
   @property
   def shows_nothing(self):
-    return self.ran > 0 and self.struck < LEAST_STRUCK * self.ran
+    """Why it does, when it does."""
+    if self.struck < LEAST_STRUCK * self.ran:
+      return "most of its crashes came after the end of the jobs"
+    if self.needs_maps and self.kept_maps == 0 < self.ran:
+      return "no job went on from its map"
+    return ""
 
 
 def main():
@@ -75,7 +82,8 @@ def parse_options():
   parser.add_argument("--only", default="", metavar="SUBSTRING", help="only the groups whose title contains it")
   parser.add_argument("--times", type=int, default=1, metavar="N", help="with --replay: so many times, for a point that fails sometimes")
   parser.add_argument("--keep", action="store_true", help="leave the disks, the journal and the daemon's log of a failure in a directory")
-  parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR", help="where to work ($TMPDIR or /var/tmp)")
+  parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
+                      help="where to work ($TMPDIR or /var/tmp)")
   parser.add_argument("--daemon", required=True, metavar="PATH", help=argparse.SUPPRESS)
   parser.add_argument("--power-disk", required=True, metavar="PATH", help=argparse.SUPPRESS)
   options = parser.parse_args()
@@ -109,7 +117,7 @@ class Run:
       for point, text in group.failures:
         print(f"  WRONG '{point}': {text}")
       if group.shows_nothing:
-        print("  WRONG: most of its crashes came after the end of the jobs")
+        print(f"  WRONG: {group.shows_nothing}")
     wrong = failures or any(group.failures or group.shows_nothing for group in groups)
     print(f"crash: {sum(group.ran for group in groups)} points in {time.monotonic() - self._begin:.0f} s, seed {self._options.seed}: "
           f"{'WRONG' if wrong else 'all as it must be'}")
@@ -130,7 +138,7 @@ class Run:
       *(Group(f"kill -9, {work}", kill_points(work, extents[work], count, chance))
         for work, count in (("many1", 90), ("many3", 90), ("large1", 10), ("large3", 10))),
       *(Group(f"power lost at every write, {work}", sweep(work, extents[work])) for work in ("small1", "small3")),
-      *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance))
+      *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance), work.startswith("large"))
         for work, count in (("many1", 100), ("many3", 100), ("large1", 40), ("large3", 40))),
     ]
 
@@ -140,7 +148,7 @@ class Run:
       *(Group(f"kill -9, {work}", kill_points(work, extents[work], count, chance)) for work, count in (("many1", 12), ("many3", 12))),
       *(Group(f"power lost at some writes, {work}", sweep(work, extents[work], step, chance.randrange(step)))
         for work in ("small1", "small3")),
-      *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance))
+      *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance), work == "large3")
         for work, count in (("many3", 16), ("large1", 4), ("large3", 8))),
     ]
 

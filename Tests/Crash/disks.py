@@ -1,4 +1,4 @@
-"""What the crash tests copy between: loop devices over the disks of a power-disk, and an ext4 on the last of them for the daemon's state."""
+"""What the crash tests copy between: loop devices over the disks of a power-disk, the last with an ext4 for the daemon's state."""
 
 import contextlib
 import fcntl

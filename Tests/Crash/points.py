@@ -97,7 +97,8 @@ def kill_points(work, extent, count, random):
   """SIGKILL at random moments of random jobs, sometimes again while the daemon recovers, and sometimes power is lost then."""
   points = []
   for _ in range(count):
-    crashes = [Kill(random.randint(0, extent.milliseconds))]
+    # In the first part of it all is started and submitted.
+    crashes = [Kill(random.randint(0, extent.milliseconds // random.choice([1, 1, 4])))]
     while len(crashes) < 3 and random.random() < 0.4:
       crashes.append(Kill(random.randint(0, extent.milliseconds // 2)))
     if random.random() < 0.2:
