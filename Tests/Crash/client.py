@@ -1,6 +1,7 @@
 """Who submits the jobs of a trial and looks at them: what it has seen must hold ever after, whatever crashes."""
 
 import errno
+import itertools
 import json
 import os
 import time
@@ -12,6 +13,8 @@ from work import Planned
 
 FINAL_LIMIT = 30.0
 """Seconds in which all jobs come to their end after the last crash; alone they take three."""
+BUSY_LIMIT = 10.0
+"""Seconds for which a device may be held after a crash."""
 
 
 class Outcome(Enum):
@@ -58,6 +61,7 @@ class Client:
     self.known = {job.key: Known(job, bool(call[0].name) and len(call) == 1) for call in work.calls for job in call}
     self.kept_maps = 0
     self.unfinished = 0
+    self.has_crashed = False
     self._calls = list(work.calls)
     self._on_final = on_final
     self._tell = tell
@@ -79,11 +83,7 @@ class Client:
     if not is_there:
       known.outcome = Outcome.UNKNOWN
     try:
-      file = os.open(life.path("jobs", known.job.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-      try:
-        os.write(file, known.job.record.encode() + b"\n")
-      finally:
-        os.close(file)
+      self._unless_busy(lambda: self._write_file(life, known))
     except OSError as error:
       self._not_accepted(life, known, is_there, error)
       return
@@ -91,6 +91,24 @@ class Client:
     if is_there:
       raise Wrong(f"{known} was there, and was accepted again")
     self._acknowledge(life, [known], [known.job.name])
+
+  def _write_file(self, life, known):
+    file = os.open(life.path("jobs", known.job.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+    try:
+      os.write(file, known.job.record.encode() + b"\n")
+    finally:
+      os.close(file)
+
+  def _unless_busy(self, submit):
+    """What a killed daemon has in flight holds its devices for a moment: submitting to them has to be tried again, as with any EBUSY."""
+    deadline = time.monotonic() + BUSY_LIMIT
+    while True:
+      try:
+        return submit()
+      except OSError as error:
+        if error.errno != errno.EBUSY or not self.has_crashed or time.monotonic() > deadline:
+          raise
+      time.sleep(0.01)
 
   def _not_accepted(self, life, known, is_there, error):
     life.check()
@@ -105,17 +123,10 @@ class Client:
   def _submit(self, life, call):
     for known in call:
       known.outcome = Outcome.UNKNOWN
-    names = [f" name={known.job.name}" if known.job.name else "" for known in call]
-    records = "".join(known.job.record + name + "\n" for known, name in zip(call, names, strict=True)).encode()
     with life.using("submit"):
       file = os.open(life.path("submit"), os.O_RDWR | os.O_CLOEXEC)
       try:
-        count = os.write(file, records)
-        if count != len(records):
-          life.check()
-          raise Wrong(f"submit took {count} of {len(records)} bytes: {life.read('errors').strip()}")
-        # Accepted from here on, whether or not the names can still be read.
-        self._acknowledge(life, call, [None] * len(call))
+        self._write_records(life, file, call)
         names = os.read(file, 65536).decode().split()
       finally:
         os.close(file)
@@ -123,6 +134,21 @@ class Client:
       life.check()
       raise Wrong(f"{len(call)} records were accepted, and submit gives the names {names}")
     self._acknowledge(life, call, names)
+
+  def _write_records(self, life, file, call):
+    """By one write, if all are good: it stops before one that isn't, and says why when that comes first."""
+    rest = list(call)
+    while rest:
+      records = [known.job.record + (f" name={known.job.name}" if known.job.name else "") + "\n" for known in rest]
+      count = self._unless_busy(lambda: os.write(file, "".join(records).encode()))
+      lengths = list(itertools.accumulate(map(len, records)))
+      if count not in lengths:
+        life.check()
+        raise Wrong(f"submit took {count} bytes of records that end at {lengths}")
+      taken = lengths.index(count) + 1
+      # Accepted from here on, whether or not the names can still be read.
+      self._acknowledge(life, rest[:taken], [None] * taken)
+      del rest[:taken]
 
   def _acknowledge(self, life, call, names):
     life.check()

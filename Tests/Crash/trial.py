@@ -91,6 +91,7 @@ class Trial:
       return True
     except Crashed:
       self.struck += 1
+      self.client.has_crashed = True
       self._tell("crash")
     finally:
       life.end()
