@@ -75,7 +75,7 @@ def main():
 def parse_options():
   parser = argparse.ArgumentParser(prog="mount-scripts/crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group()
-  what.add_argument("--share", action="store_true", help="some minutes of all, the self-test too; nothing: the full run, an hour")
+  what.add_argument("--share", action="store_true", help="some minutes of all, the self-test too; nothing: the full run, a quarter of an hour")
   what.add_argument("--replay", metavar="POINT", help="this crash point alone, as a failure printed it, and the story of it")
   what.add_argument("--self-test", action="store_true", help="only show that broken promises are found")
   parser.add_argument("--seed", type=int, help="of the random points (another each time)")
@@ -143,13 +143,13 @@ class Run:
     ]
 
   def _share(self, extents, chance):
-    step = 12
+    step = 8
     return [
-      *(Group(f"kill -9, {work}", kill_points(work, extents[work], count, chance)) for work, count in (("many1", 12), ("many3", 12))),
       *(Group(f"power lost at some writes, {work}", sweep(work, extents[work], step, chance.randrange(step)))
         for work in ("small1", "small3")),
+      *(Group(f"kill -9, {work}", kill_points(work, extents[work], count, chance)) for work, count in (("many1", 20), ("many3", 20))),
       *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance), work == "large3")
-        for work, count in (("many3", 16), ("large1", 4), ("large3", 8))),
+        for work, count in (("many1", 10), ("many3", 20), ("large1", 4), ("large3", 10))),
     ]
 
   def _run_group(self, group):

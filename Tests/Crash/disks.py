@@ -147,8 +147,8 @@ class Rig:
     for path, content in zip(self.images, self.fresh, strict=True):
       _write(path, content)
     self.power.ask("unseal")
-    self.power.ask("slow 0")
     for disk in range(len(self.images)):
+      self.power.ask(f"slow {disk} 0 0")
       self.power.ask(f"lie {disk} no")
     self.power.ask("up")
 

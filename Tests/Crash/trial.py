@@ -34,7 +34,7 @@ class Trial:
     try:
       self._rig.mount_state()
       self._seal_rest()
-      self._rig.power.ask(f"slow {self.work.write_delay}")
+      self.work.slow_down()
       if self._sabotage:
         self._sabotage.begin(self._rig)
       for crash in [*self.point.crashes, None]:
@@ -52,7 +52,7 @@ class Trial:
     open(self._log, "wb").close()
     self._rig.reset()
     self._rig.mount_state()
-    self._rig.power.ask(f"slow {self.work.write_delay}")
+    self.work.slow_down()
     writes, begin = self._rig.power.writes, time.monotonic()
     life = Life(self._rig, self._program, self._mount_point, self._log, None)
     try:

@@ -4,7 +4,7 @@ import os
 import random
 from dataclasses import dataclass
 
-from disks import DESTINATIONS, DISK_SIZE, FILE_SIZE, SOURCE
+from disks import DESTINATIONS, DISK_SIZE, FILE_SIZE, SOURCE, STATE
 
 SECTOR = 512
 KIB = 1 << 10
@@ -51,13 +51,18 @@ class Work:
     self._rig = rig
     self._next = dict.fromkeys(DESTINATIONS, 0)
     self._keys = 0
-    self.write_delay = 0
-    """What each write takes, in microseconds."""
+    self.write_delay = self.flush_delay = 0
+    """What each write, and each flush of a destination, takes, in microseconds."""
     self.calls = WORKS[name](self)
 
   @property
   def jobs(self):
     return [job for call in self.calls for job in call]
+
+  def slow_down(self):
+    """Makes the disks as slow as the work has it."""
+    for disk in (SOURCE, *DESTINATIONS, STATE):
+      self._rig.power.ask(f"slow {disk} {self.write_delay} {self.flush_delay if disk in DESTINATIONS else 0}")
 
   # What the works are made of.
 
@@ -67,6 +72,8 @@ class Work:
 
   def large(self, destinations):
     """One job that lasts over its first checkpoints."""
+    # With the second, writes go on while a checkpoint's flush is under way, and aren't covered by it.
+    self.flush_delay = self._random.choice([0, 150_000])
     count = self._size(3 * MIB, 5 * MIB)
     return [[self._copy(count, destinations, f"rate={count * 10 // 28}B")]]
 

@@ -13,7 +13,8 @@
 struct disk disks[MOST_DISKS];
 int disk_count;
 bool is_down;
-unsigned write_delay;
+/* How often power was lost. */
+static uint64_t losses;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -99,23 +100,25 @@ static void survive(struct disk *disk, const struct unflushed *write, enum survi
   }
 }
 
-static void forget(struct disk *disk) {
-  while (disk->first) {
+/* Forgets the writes up to a number. */
+static void forget(struct disk *disk, uint64_t number) {
+  while (disk->first && disk->first->number <= number) {
     struct unflushed *write = disk->first;
     disk->first = write->next;
     free(write->bytes);
     free(write);
   }
-  disk->last = &disk->first;
+  if (!disk->first) disk->last = &disk->first;
 }
 
 void disks_crash(enum survival survival, uint64_t seed) {
   uint64_t state = seed;
   for (int i = 0; i < disk_count; i++) {
     for (struct unflushed *write = disks[i].first; write; write = write->next) survive(&disks[i], write, survival, &state);
-    forget(&disks[i]);
+    forget(&disks[i], UINT64_MAX);
   }
   is_down = true;
+  losses++;
   awaited.left = 0;
 }
 
@@ -146,6 +149,7 @@ static struct unflushed *note(struct disk *disk, const unsigned char *bytes, siz
     }
     memcpy(write->bytes, bytes, size);
   }
+  write->number = ++disk->writes;
   *disk->last = write;
   disk->last = &write->next;
   return write;
@@ -170,18 +174,24 @@ int disk_write(struct disk *disk, const unsigned char *bytes, size_t size, off_t
   if (!write) return ENOMEM;
   put(disk->view, write, 0, size);
   check_seals(disk, size, offset);
-  disk->writes++;
   disk->bytes += size;
   if (awaited.left == 0 || !(awaited.mask >> (disk - disks) & 1) || --awaited.left > 0) return 0;
   disks_crash(awaited.survival, awaited.seed);
   return EIO;
 }
 
-int disk_flush(struct disk *disk) {
-  if (is_down) return EIO;
+struct flush disk_begin_flush(struct disk *disk) {
+  disk->flushing++;
+  return (struct flush){.writes = disk->writes, .losses = losses};
+}
+
+int disk_end_flush(struct disk *disk, struct flush flush) {
+  disk->flushing--;
+  if (is_down || losses != flush.losses) return EIO;
   disk->flushes++;
   if (disk->lies) return 0;
-  for (struct unflushed *write = disk->first; write; write = write->next) put(disk->medium, write, 0, write->size);
-  forget(disk);
+  for (struct unflushed *write = disk->first; write && write->number <= flush.writes; write = write->next)
+    put(disk->medium, write, 0, write->size);
+  forget(disk, flush.writes);
   return 0;
 }

@@ -20,6 +20,7 @@ enum survival {
 /* One write since the last flush. */
 struct unflushed {
   struct unflushed *next;
+  uint64_t number;
   off_t offset;
   size_t size;
   /* NULL for zeroes. */
@@ -40,7 +41,10 @@ struct disk {
   struct unflushed *first, **last;
   /* A disk that answers a flush and does nothing. */
   bool lies;
+  /* What a write and a flush take, in microseconds. */
+  unsigned write_delay, flush_delay;
   uint64_t writes, bytes, flushes;
+  int flushing;
   struct seal seals[MOST_SEALS];
   int seal_count;
   /* Writes that met a seal, and where the first of them was. */
@@ -54,8 +58,6 @@ extern struct disk disks[MOST_DISKS];
 extern int disk_count;
 /* Between a loss of power and `disks_up`. */
 extern bool is_down;
-/* How long a write takes, in microseconds. */
-extern unsigned write_delay;
 
 void lock_disks(void);
 void unlock_disks(void);
@@ -63,9 +65,16 @@ void unlock_disks(void);
 /* Adds the disk that a file is the medium of; -1 with errno. */
 int disk_add(const char *path);
 
-/* Each answers 0, or an errno; `bytes` may be NULL for zeroes. */
+/* 0, or an errno; `bytes` may be NULL for zeroes. */
 int disk_write(struct disk *disk, const unsigned char *bytes, size_t size, off_t offset);
-int disk_flush(struct disk *disk);
+
+/* A flush covers the writes that were answered before it came, and no later one: what there is by then is to be given to
+   `disk_end_flush`, which brings it to the medium unless power was lost meanwhile. */
+struct flush {
+  uint64_t writes, losses;
+};
+struct flush disk_begin_flush(struct disk *disk);
+int disk_end_flush(struct disk *disk, struct flush flush);
 
 /* The power goes now. */
 void disks_crash(enum survival survival, uint64_t seed);

@@ -11,7 +11,7 @@
      crash never                                     ... not at all, if it still is to
      up                                              the power is back
      lie D yes|no                                    whether disk D answers flushes without doing them
-     slow MICROSECONDS                               what each write takes
+     slow D WRITE FLUSH                              what each write and each flush of disk D takes, in microseconds
      seal D BEGIN END                                bytes that are not to be written any more: stat counts the writes that are
      unseal                                          forgets all seals and what broke them
      stat                                            the counters */
@@ -85,7 +85,7 @@ static void do_read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offs
 
 static int delayed_write(fuse_ino_t node, const char *bytes, size_t size, off_t offset) {
   lock_disks();
-  unsigned delay = is_down ? 0 : write_delay;
+  unsigned delay = is_down ? 0 : disk_of(node)->write_delay;
   unlock_disks();
   if (delay) usleep(delay);
   lock_disks();
@@ -110,11 +110,49 @@ static void do_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t of
   fuse_reply_err(request, delayed_write(node, NULL, (size_t)length, offset));
 }
 
+struct slow_flush {
+  fuse_req_t request;
+  struct disk *disk;
+  struct flush flush;
+  unsigned delay;
+};
+
+static void *flush_slowly(void *data) {
+  struct slow_flush *slow = data;
+  usleep(slow->delay);
+  lock_disks();
+  int result = disk_end_flush(slow->disk, slow->flush);
+  unlock_disks();
+  fuse_reply_err(slow->request, result);
+  free(slow);
+  return NULL;
+}
+
+/* Writes go on meanwhile, and are not in it. */
+static bool start_slow_flush(fuse_req_t request, struct disk *disk, struct flush flush, unsigned delay) {
+  struct slow_flush *slow = malloc(sizeof *slow);
+  if (!slow) return false;
+  *slow = (struct slow_flush){.request = request, .disk = disk, .flush = flush, .delay = delay};
+  pthread_t thread;
+  bool started = pthread_create(&thread, NULL, flush_slowly, slow) == 0;
+  if (started)
+    pthread_detach(thread);
+  else
+    free(slow);
+  return started;
+}
+
 static void do_fsync(fuse_req_t request, fuse_ino_t node, int data_only, struct fuse_file_info *file) {
   (void)data_only;
   (void)file;
+  struct disk *disk = disk_of(node);
   lock_disks();
-  int result = disk_flush(disk_of(node));
+  struct flush flush = disk_begin_flush(disk);
+  unsigned delay = is_down ? 0 : disk->flush_delay;
+  unlock_disks();
+  if (delay && start_slow_flush(request, disk, flush, delay)) return;
+  lock_disks();
+  int result = disk_end_flush(disk, flush);
   unlock_disks();
   fuse_reply_err(request, result);
 }
@@ -182,9 +220,12 @@ static const char *lie(char **words) {
 }
 
 static const char *slow(char **words) {
-  uint64_t number;
-  if (!read_number(words[1], &number)) return "error: slow MICROSECONDS";
-  write_delay = (unsigned)number;
+  uint64_t number, write, flush;
+  if (!read_number(words[1], &number) || number >= (uint64_t)disk_count || !read_number(words[2], &write) ||
+      !read_number(words[3], &flush))
+    return "error: slow DISK WRITE FLUSH";
+  disks[number].write_delay = (unsigned)write;
+  disks[number].flush_delay = (unsigned)flush;
   return "ok";
 }
 
@@ -209,8 +250,8 @@ static void print_counters(void) {
   printf("down=%d crash_in=%" PRIu64 " writes=%" PRIu64, is_down, disks_crash_in(), writes);
   for (int i = 0; i < disk_count; i++) {
     const struct disk *disk = &disks[i];
-    printf(" d%d_writes=%" PRIu64 " d%d_bytes=%" PRIu64 " d%d_flushes=%" PRIu64 " d%d_broken_seals=%" PRIu64, i, disk->writes, i,
-           disk->bytes, i, disk->flushes, i, disk->broken_seals);
+    printf(" d%d_writes=%" PRIu64 " d%d_bytes=%" PRIu64 " d%d_flushes=%" PRIu64 " d%d_flushing=%d d%d_broken_seals=%" PRIu64, i,
+           disk->writes, i, disk->bytes, i, disk->flushes, i, disk->flushing, i, disk->broken_seals);
     if (disk->broken_seals) printf(" d%d_broken_at=%jd+%zu", i, (intmax_t)disk->broken_offset, disk->broken_size);
   }
   putchar('\n');
