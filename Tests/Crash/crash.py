@@ -136,7 +136,7 @@ class Run:
   def _full(self, extents, chance):
     return [
       *(Group(f"kill -9, {work}", kill_points(work, extents[work], count, chance))
-        for work, count in (("many1", 90), ("many3", 90), ("large1", 10), ("large3", 10))),
+        for work, count in (("many1", 100), ("many3", 100), ("large1", 12), ("large3", 12))),
       *(Group(f"power lost at every write, {work}", sweep(work, extents[work])) for work in ("small1", "small3")),
       *(Group(f"power lost, {work}", power_points(work, extents[work], count, chance), work.startswith("large"))
         for work, count in (("many1", 100), ("many3", 100), ("large1", 40), ("large3", 40))),
