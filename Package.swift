@@ -21,6 +21,7 @@ let package = Package(
     .executable(name: "kcopy-workload", targets: ["kcopy-workload"]),
     .executable(name: "idle-fuse", targets: ["idle-fuse"]),
     .executable(name: "mount-client", targets: ["mount-client"]),
+    .executable(name: "power-disk", targets: ["power-disk"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
@@ -55,6 +56,9 @@ let package = Package(
     .executableTarget(
       name: "idle-fuse", dependencies: ["CFuse3"], path: "Tests/Benchmarks/IdleFuse", cSettings: [.treatAllWarnings(as: .error)]),
     .executableTarget(name: "mount-client", path: "Tests/Benchmarks/MountClient", cSettings: [.treatAllWarnings(as: .error)]),
+
+    // What the crash tests copy to.
+    .executableTarget(name: "power-disk", dependencies: ["CFuse3"], path: "Tests/PowerDisk", cSettings: [.treatAllWarnings(as: .error)]),
 
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),

@@ -52,7 +52,14 @@ internal import Glibc
   private static func examine(_ path: String) throws(JournalError) {
     let database = try Database(path, flags: SQLITE_OPEN_READONLY)
     defer { database.close() }
-    let found = try database.number("PRAGMA user_version") ?? 0
+    let found: Int64
+    do throws(JournalError) {
+      found = try database.number("PRAGMA user_version") ?? 0
+    } catch {
+      // A crash before it had a log, so when it was made: whoever may write takes back what there is.
+      if database.awaitsRollback { return }
+      throw error
+    }
     guard found <= Schema.version else {
       throw JournalError(
         errno: EINVAL,
@@ -62,6 +69,9 @@ internal import Glibc
     try Statement("PRAGMA quick_check(1)", of: database).rows { complaint = $0.text(0) }
     guard complaint == "ok" else { throw JournalError(errno: EIO, "\(path) is damaged (\(complaint)); it is left as it is") }
   }
+
+  /// Whether the last error was SQLITE_READONLY_ROLLBACK, a macro that the importer can't see.
+  private var awaitsRollback: Bool { unsafe sqlite3_extended_errcode(connection) == SQLITE_READONLY | 3 << 8 }
 
   func close() { unsafe _ = sqlite3_close_v2(connection) }
 

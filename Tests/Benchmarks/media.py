@@ -125,7 +125,7 @@ def make_tmpfs(stack, path, size):
   """Mounts a tmpfs with room for `size` bytes of files; returns where."""
   _require_memory(size)
   mount_point = make_directory(stack, path)
-  stack.callback(_unmount, mount_point)
+  stack.callback(unmount, mount_point)
   run("mount", "-t", "tmpfs", "-o", f"size={size + 64 * MIB},mode=0700", "kcopyfs-bench", mount_point)
   return mount_point
 
@@ -170,7 +170,7 @@ def _detach(path):
   wait_until(lambda: not devices(), 30, f"a loop device over {path} is still in use")
 
 
-def _unmount(path):
+def unmount(path):
   """Unmounts what is mounted there: the kernel closes a loop device's file a moment after it says that the device is free."""
   def is_free():
     if os.path.ismount(path):

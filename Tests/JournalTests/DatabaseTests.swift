@@ -142,6 +142,19 @@ struct DatabaseTests {
     }
   }
 
+  @Test("What a crash left in the middle of the database's making is taken back, and it is made again")
+  func crashWhenMade() throws {
+    try withWorkbench { bench in
+      let state = bench.disk + "/state"
+      try Files.makeDirectory(state)
+      // Its first page is there, and so is the journal that says that there was none: "The Rollback Journal" in SQLite's file format.
+      try Files.write(state + "/journal.sqlite", Array("SQLite format 3\0".utf8) + [UInt8](repeating: 0, count: 4080))
+      let header: [UInt8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 16, 0]
+      try Files.write(state + "/journal.sqlite-journal", header + [UInt8](repeating: 0, count: 512 - header.count))
+      #expect(try numbers(2, of: Journal(directory: state)) == [1, 2])
+    }
+  }
+
   /// What a later version may have left: its database at rest, with another kind of journal, or in the middle of its work.
   enum Newer: String, CaseIterable { case wal, delete, killed }
 
