@@ -70,6 +70,8 @@ enum RootText {
 
     done means written and flushed on every destination. A destination that is mounted, used as swap or
     held is refused, and so is one that is too small, before a byte is written.
+    A job outlives a crash, a power cut and a restart, and goes on where it was: only on the devices that it was on,
+    else it is paused with its reason, and resume tries again.
 
     """.utf8)
 }

@@ -17,6 +17,8 @@ enum StatsText {
     Words.appendLine("clients", figures.clients.count, to: &text)
     Words.appendLine("pages", figures.clients.reduce(0) { $0 + $1.shape.pages }, to: &text)
     Words.appendLine("pages_free", figures.clients.reduce(0) { $0 + $1.pagesFree }, to: &text)
+    Words.appendLine("journal_failing", figures.journalFails ? 1 : 0, to: &text)
+    Words.appendLine("journal_failures", figures.journalFailures, to: &text)
     return text
   }
 
@@ -44,6 +46,10 @@ enum StatsText {
     for client in figures.clients { text.sample("kcopyfs_client_pages_free", "client", client.name, client.pagesFree) }
     text.family("kcopyfs_client_jobs", "gauge", "Unfinished jobs, by client.")
     for client in figures.clients { text.sample("kcopyfs_client_jobs", "client", client.name, client.jobs) }
+    text.family("kcopyfs_journal_failing", "gauge", "Whether the journal can't be written: then no job is accepted, and none ends.")
+    text.sample("kcopyfs_journal_failing", figures.journalFails ? 1 : 0)
+    text.family("kcopyfs_journal_failures", "counter", "Commits of the journal that failed.")
+    text.sample("kcopyfs_journal_failures_total", figures.journalFailures)
     return text.ended
   }
 
@@ -54,6 +60,8 @@ enum StatsText {
     let bytesRead: UInt64
     let bytesWritten: UInt64
     let clients: [CopyClient]
+    let journalFails: Bool
+    let journalFailures: UInt64
 
     init(_ service: JobService) {
       let jobs = service.changes.counts
@@ -62,6 +70,8 @@ enum StatsText {
       refused = service.refusals.count
       (bytesRead, bytesWritten) = service.clients.bytes
       clients = service.clients.all
+      journalFails = service.trouble != nil
+      journalFailures = service.journalFailures
     }
   }
 
