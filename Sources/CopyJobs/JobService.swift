@@ -35,6 +35,7 @@ public final class JobService: Sendable {
   let someEnded = Semaphore()
   let journal: Journal
   let stopping = Atomic(false)
+  let isClosed = Atomic(false)
   let resuming = Resuming()
   private let devices = DeviceTable()
 

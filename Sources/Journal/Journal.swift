@@ -75,11 +75,7 @@ public final class Journal: Sendable {
   }
 
   deinit {
-    // Before the lock of the directory: who takes that finds nothing of ours.
-    disk.withLock { disk in
-      disk.tables?.close()
-      disk.tables = nil
-    }
+    release()
   }
 
   /// Whether there is no state directory.
@@ -175,9 +171,20 @@ public final class Journal: Sendable {
   /// - Returns: whether it ended in time.
   public func close(until deadline: UInt64) -> Bool {
     if keepsNothing { return true }
+    directory?.willRelease()
     state.withLock { $0.isClosed = true }
     work.signal()
     return closed.wait(until: deadline)
+  }
+
+  /// Lets another daemon have the directory, once `close` has ended; what a device still has in flight keeps that device only.
+  public func release() {
+    // Before the lock of the directory: who takes that finds nothing of ours.
+    disk.withLock { disk in
+      disk.tables?.close()
+      disk.tables = nil
+    }
+    directory?.release()
   }
 
   private func take(_ kept: inout [Entry]) -> (isClosed: Bool, reserves: Bool) {

@@ -81,6 +81,7 @@ struct Daemon {
     stopping()
     let left = jobs.stop(within: Self.patience)
     session.stop()
+    jobs.release()
     if left > 0 { Self.say("\(left) jobs still have something in flight on a device that doesn't answer") }
   }
 

@@ -70,10 +70,13 @@ public final class PrivateSystem: Resource {
       mount -t proc proc /proc
       # Copies of what other tests have mounted would keep it busy when they unmount it.
       tac /proc/self/mountinfo | cut -d " " -f 5 | while read -r place; do
+        place=$(printf %b "$place")
         case $place in
-          / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) ;;
-          *) case $directory/ in "$place"/*) ;; *) umount --lazy "$(printf %b "$place")" ;; esac ;;
+          / | /proc | /proc/* | /sys | /sys/* | /dev | /dev/*) continue ;;
         esac
+        case $directory/ in "$place"/*) continue ;; esac
+        # One that was mounted below another, or over it, may have gone with that.
+        umount --lazy "$place" || ! mountpoint --quiet "$place"
       done
       for place in usr/sbin etc; do
         mkdir -p "$directory/$place.upper" "$directory/$place.work"

@@ -34,7 +34,7 @@ struct StateDirectoryTests {
       let path = bench.disk + "/state"
       let given = try withJournal(path) { first in
         let error = try #require(refusal(of: path))
-        #expect(error.text == "\(path) is the state of another kcopyfs that is running" && error.errno == EBUSY)
+        #expect(error.text == "\(path) is the state of another kcopyfs that is running (process \(getpid()))" && error.errno == EBUSY)
         return try first.nextNumber()
       }
       #expect(try withJournal(path) { try $0.nextNumber() } > given)

@@ -90,9 +90,15 @@ extension JobService {
     clients.endWaits()
     changes.events.endWaits()
     while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
-    // The next daemon waits for our lock: what isn't written by then comes back as it was before.
-    _ = journal.close(until: deadline)
+    // What isn't written by then comes back as it was before.
+    isClosed.store(journal.close(until: deadline), ordering: .relaxed)
     return unfinished.withLock { $0 }
+  }
+
+  /// Lets the next daemon have the state, after `stop`; it needs no more of us than that, whatever a device still has in flight.
+  public func release() {
+    // A journal whose disk doesn't answer is still being written.
+    if isClosed.load(ordering: .relaxed) { journal.release() }
   }
 
   /// Stops a job; whatever it is at, it is counted as ended once.
