@@ -36,7 +36,7 @@ func opened(_ directory: String?) throws -> Journal {
 ///
 /// - Parameter everything: what stands in memory.
 func withJournal<R>(
-  _ directory: String?, everything: @escaping @Sendable () -> Contents = { Contents(jobs: [], clients: []) },
+  _ directory: String?, everything: @escaping @Sendable () -> Contents? = { Contents(jobs: [], clients: []) },
   _ body: (Journal) throws -> R
 ) throws -> R {
   let journal = try opened(directory)
