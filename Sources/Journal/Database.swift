@@ -105,6 +105,7 @@ internal import Glibc
   }
 
   func run(_ statement: String) throws(JournalError) {
+    forgetErrno()
     let result = unsafe sqlite3_exec(connection, statement, nil, nil, nil)
     guard result == SQLITE_OK else { throw error(result) }
   }
@@ -127,6 +128,9 @@ internal import Glibc
 
   var removed: JournalError { JournalError(errno: ENOENT, "\(path) was removed or replaced while it was in use") }
 
+  /// Before a call whose error is asked for: what an earlier one left is not to be taken for its.
+  func forgetErrno() { errno = 0 }
+
   func damaged(_ complaint: String) -> JournalError { Self.damaged(path, complaint) }
 
   private static func damaged(_ path: String, _ complaint: String) -> JournalError {
@@ -136,6 +140,8 @@ internal import Glibc
   func error(_ result: Int32) -> JournalError { unsafe Self.error(result, connection, path) }
 
   private static func error(_ result: Int32, _ connection: OpaquePointer?, _ path: String) -> JournalError {
+    // SQLite records it for all that can fail but the end of a transaction.
+    let last = Glibc.errno
     let text = "\(path): \(unsafe String(cString: sqlite3_errmsg(connection)))"
     // The errno nearest to it; a full disk has rolled everything back, and nothing is in doubt.
     switch result & 0xff {
@@ -146,7 +152,8 @@ internal import Glibc
     case SQLITE_CORRUPT, SQLITE_NOTADB: return damaged(path, unsafe String(cString: sqlite3_errmsg(connection)))
     case SQLITE_PERM, SQLITE_AUTH: return JournalError(errno: EACCES, text)
     case SQLITE_IOERR, SQLITE_CANTOPEN:
-      let cause = unsafe sqlite3_system_errno(connection)
+      let recorded = unsafe sqlite3_system_errno(connection)
+      let cause = recorded == 0 ? last : recorded
       return cause == 0 ? JournalError(errno: EIO, text) : JournalError(errno: cause, "\(text): \(unsafe String(cString: strerror(cause)))")
     default: return JournalError(errno: EIO, text)
     }

@@ -37,6 +37,7 @@ enum Value {
       unsafe _ = sqlite3_reset(statement)
     }
     for (index, value) in values.enumerated() { try bind(value, Int32(index + 1)) }
+    database.forgetErrno()
     while true {
       switch unsafe sqlite3_step(statement) {
       case SQLITE_ROW: unsafe row(Row(statement: statement))

@@ -34,13 +34,10 @@ func opened(_ directory: String?) throws -> Journal {
 
 /// Opens a journal and has a thread serve it, as in a daemon; closes both at the end.
 ///
-/// - Parameter everything: what stands in memory.
-func withJournal<R>(
-  _ directory: String?, everything: @escaping @Sendable () -> Contents? = { Contents(jobs: [], clients: []) },
-  _ body: (Journal) throws -> R
-) throws -> R {
+/// - Parameter memory: what stands in memory; `nil` when that is gone.
+func withJournal<R>(_ directory: String?, _ memory: Memory? = Memory(), _ body: (Journal) throws -> R) throws -> R {
   let journal = try opened(directory)
-  Thread.detachNewThread { journal.serve(everything: everything) }
+  Thread.detachNewThread { journal.serve { memory?.contents } }
   let result: R
   do {
     result = try body(journal)
