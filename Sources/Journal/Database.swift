@@ -49,6 +49,8 @@ internal import Glibc
   /// Without the right to write: even the close of a connection that has it would write a log back.
   private static func examine(_ path: String) throws(JournalError) {
     let database = try Database(path, flags: SQLITE_OPEN_READONLY)
+    // SQLite would remove the log.
+    if size(path) == 0, size(path + "-wal") > 0 { throw database.damaged("it is empty, and its log is not") }
     let found = try database.number("PRAGMA user_version") ?? 0
     guard found <= Schema.version else {
       throw JournalError(
@@ -73,10 +75,14 @@ internal import Glibc
   var isInPlace: Bool { files.count == 2 && files == Self.files(of: path) }
 
   private static func files(of path: String) -> [UInt64] {
-    [path, path + "-wal"].compactMap { path in
-      var facts = stat()
-      return unsafe stat(path, &facts) == 0 ? UInt64(facts.st_ino) : nil
-    }
+    [path, path + "-wal"].compactMap { facts($0).map { UInt64($0.st_ino) } }
+  }
+
+  private static func size(_ path: String) -> Int { facts(path).map { Int($0.st_size) } ?? 0 }
+
+  private static func facts(_ path: String) -> stat? {
+    var facts = stat()
+    return unsafe stat(path, &facts) == 0 ? facts : nil
   }
 
   /// Has all that the log holds written to the database, and durable there, and the log cut to nothing.
