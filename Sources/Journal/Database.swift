@@ -11,8 +11,11 @@ internal import Glibc
 
   /// Opens the database, which is made if it isn't there, for its owner alone.
   ///
+  /// - Parameter isKnown: whether all that it may hold is in memory.
   /// - Throws: `JournalError`; for a newer version's, and for one that is damaged, before anything of it is written.
-  convenience init(_ path: String) throws(JournalError) {
+  convenience init(_ path: String, isKnown: Bool = false) throws(JournalError) {
+    // SQLite would remove the log.
+    if !isKnown, Self.size(path) == 0, Self.size(path + "-wal") > 0 { throw Self.damaged(path, "it is empty, and its log is not") }
     try Self.makeFile(path)
     try Self.examine(path)
     try self.init(path, flags: SQLITE_OPEN_READWRITE)
@@ -49,8 +52,6 @@ internal import Glibc
   /// Without the right to write: even the close of a connection that has it would write a log back.
   private static func examine(_ path: String) throws(JournalError) {
     let database = try Database(path, flags: SQLITE_OPEN_READONLY)
-    // SQLite would remove the log.
-    if size(path) == 0, size(path + "-wal") > 0 { throw database.damaged("it is empty, and its log is not") }
     let found = try database.number("PRAGMA user_version") ?? 0
     guard found <= Schema.version else {
       throw JournalError(

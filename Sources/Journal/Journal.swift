@@ -234,7 +234,7 @@ public final class Journal: Sendable {
         if let open = disk.tables {
           tables = open
         } else {
-          tables = try Tables(Database(path))
+          tables = try Tables(Database(path, isKnown: true))
           contents = everything()
           // Without a memory the database is all that there is.
           if contents == nil { throw Self.isStopping }
