@@ -41,7 +41,6 @@ internal import Glibc
 
   deinit { unsafe _ = sqlite3_close_v2(connection) }
 
-
   /// SQLite would take the mode of a new file from the umask; its log gets the mode of the file.
   private static func makeFile(_ path: String) throws(JournalError) {
     let file = unsafe kcs_open(path, O_RDWR | O_CREAT, 0o600)
@@ -49,9 +48,18 @@ internal import Glibc
     _ = kcs_close(file)
   }
 
-  /// Without the right to write: even the close of a connection that has it would write a log back.
   private static func examine(_ path: String) throws(JournalError) {
-    let database = try Database(path, flags: SQLITE_OPEN_READONLY)
+    do throws(JournalError) {
+      // Without the right to write: even the close of a connection that has it would write a log back.
+      try examine(path, flags: SQLITE_OPEN_READONLY)
+    } catch  where error.errno == EROFS {
+      // A transaction that was cut off before there was a log, as in the first start: nothing can be read until it is taken back.
+      try examine(path, flags: SQLITE_OPEN_READWRITE)
+    }
+  }
+
+  private static func examine(_ path: String, flags: Int32) throws(JournalError) {
+    let database = try Database(path, flags: flags)
     let found = try database.number("PRAGMA user_version") ?? 0
     guard found <= Schema.version else {
       throw JournalError(

@@ -68,15 +68,18 @@ public final class Journal: Sendable {
   /// One commit takes so many numbers at once; those that a crash leaves unused are skipped.
   private static let stride: UInt64 = 1000
   private static let isStopping = JournalError(errno: ESHUTDOWN, "the daemon is stopping")
-  /// How long it takes until a disk that failed is tried again; nanoseconds.
-  private static let patience: UInt64 = 1_000_000_000
+  /// How long it takes until a disk that failed is tried again.
+  private let patience: UInt64
 
   /// Opens the state of a mount.
   ///
-  /// - Parameter path: the directory; it is made, with mode 0700.  `nil` keeps nothing.
+  /// - Parameters:
+  ///   - path: the directory; it is made, with mode 0700.  `nil` keeps nothing.
+  ///   - patience: how long it takes until a disk that failed is tried again; nanoseconds.
   /// - Throws: `JournalError` when the directory can't be used, another daemon has it, a newer version wrote it, or it is
   ///   damaged; then nothing in it has changed.
-  public init(directory path: String?) throws(JournalError) {
+  public init(directory path: String?, patience: UInt64 = 1_000_000_000) throws(JournalError) {
+    self.patience = patience
     guard let path else {
       directory = nil
       self.path = ""
@@ -196,7 +199,7 @@ public final class Journal: Sendable {
 
   /// Waits until a disk that failed is to be tried again, whatever comes to be written meanwhile.
   private func rest() {
-    let end = kcs_monotonic() + Self.patience
+    let end = kcs_monotonic() + patience
     while !state.withLock({ $0.isClosed }), work.wait(until: end) {}
   }
 

@@ -37,11 +37,13 @@ final class Memory: Sendable {
   func accept(_ rows: [JobRow], by journal: Journal) throws -> JournalError? {
     try answer { told in
       journal.write(.accept(rows)) { error in
-        if error == nil { self.jobs.withLock { jobs in for row in rows { jobs[row.id] = row } } }
+        if error == nil { self.insert(rows) }
         told(error)
       }
     }
   }
+
+  func insert(_ rows: [JobRow]) { jobs.withLock { jobs in for row in rows { jobs[row.id] = row } } }
 
   /// Has jobs accepted for certain.
   func keep(_ rows: [JobRow], by journal: Journal) throws {
@@ -55,9 +57,9 @@ final class Memory: Sendable {
     journal.write(.standing(id, standing)) { _ in done?() }
   }
 
-  func remove(_ id: UInt64, by journal: Journal) {
+  func remove(_ id: UInt64, by journal: Journal, done: (@Sendable () -> Void)? = nil) {
     jobs.withLock { $0[id] = nil }
-    journal.write(.remove(id))
+    journal.write(.remove(id)) { _ in done?() }
   }
 }
 
