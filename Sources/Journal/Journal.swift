@@ -237,10 +237,10 @@ public final class Journal: Sendable {
         if let open = disk.tables {
           tables = open
         } else {
-          tables = try Tables(Database(path, isKnown: true))
           contents = everything()
           // Without a memory the database is all that there is.
           if contents == nil { throw Self.isStopping }
+          tables = try Tables(Database(path, isKnown: true))
         }
         try tables.commit(kept.map(\.change), next: reserves || contents != nil ? reserved : nil, anew: contents)
         disk.tables = tables

@@ -35,10 +35,7 @@ struct FaultTests {
     let place = "\(memoryPath)/\(way.fault)-\(way.isLasting)-\(victim)"
     let state = place + "/state"
     let disk = FaultyDisk(state, victim: victim, way.fault, isLasting: way.isLasting)
-    defer {
-      disk.release()
-      _ = try? shell("rm -rf '\(place)'")
-    }
+    defer { disk.release() }
     let memory = Memory()
     for life in UInt64(0)..<2 {
       do {
@@ -80,15 +77,18 @@ struct FaultTests {
   }
 
   private func expectAcknowledged(_ disk: FaultyDisk, _ memory: Memory, _ place: String, _ what: String) throws {
+    // Before the fault it is as in the runs with a later one.
+    guard disk.hasStruck else { return }
     let after = place + "/after"
     for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-journal", "journal.sqlite-shm"] {
       if Files.exists("\(after)/\(name)") { try Files.unlink("\(after)/\(name)") }
     }
     if !Files.exists(after) { try Files.makeDirectory(after) }
     for (path, bytes) in disk.afterPowerCut { try Files.write(after + path.dropFirst((place + "/state").count), bytes) }
-    #expect(try left(in: after) == memory.contents, "\(what)")
+    let database = try Database(after + "/journal.sqlite")
+    #expect(try Tables(database).contents() == memory.contents, "\(what)")
     var complaint = ""
-    try Statement("PRAGMA integrity_check", of: Database(after + "/journal.sqlite")).rows { complaint += $0.text(0) }
+    try Statement("PRAGMA integrity_check", of: database).rows { complaint += $0.text(0) }
     #expect(complaint == "ok", "\(what)")
   }
 }

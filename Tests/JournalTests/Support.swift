@@ -38,7 +38,7 @@ func opened(_ directory: String?, patience: UInt64 = 1_000_000_000) throws -> Jo
 ///   - memory: what stands in memory; `nil` when that is gone.
 ///   - patience: how long it takes until a disk that failed is tried again; nanoseconds.
 func withJournal<R>(
-  _ directory: String?, _ memory: Memory? = Memory(), patience: UInt64 = 1_000_000_000, _ body: (Journal) throws -> R
+  _ directory: String?, _ memory: Memory? = Memory(), patience: UInt64 = 50_000_000, _ body: (Journal) throws -> R
 ) throws -> R {
   let journal = try opened(directory, patience: patience)
   Thread.detachNewThread { journal.serve { memory?.contents } }
