@@ -65,7 +65,8 @@ struct KeepingTests {
   // MARK: Words
 
   private static let nasty = [
-    "a", "two words", " ends in blanks ", "it's", "'", "''", "'quoted'", "\\", "a\\'b", "\"", "a\"b", "k=v", "=", "$(reboot)", "`x`", "*", "#",
+    "a", "two words", " ends in blanks ", "it's", "'", "''", "'quoted'", "\\", "a\\'b", "\"", "a\"b", "k=v", "=", "$(reboot)", "`x`", "*",
+    "#",
     "é", "\u{1F980}", "\u{FFFD}", "~", String(repeating: "'", count: 300),
   ]
 

@@ -1,4 +1,5 @@
 import CSQLite
+import FaultKit
 import Glibc
 import Locking
 
@@ -21,6 +22,15 @@ final class FaultyDisk: Sendable {
   private enum Request {
     case write(Int, [UInt8])
     case truncate(Int)
+
+    /// What a power cut leaves of it: all, the beginning of a write, or nothing.
+    func torn(_ chance: inout SeededGenerator) -> Request? {
+      switch (Int.random(in: 0..<3, using: &chance), self) {
+      case (0, _): self
+      case (1, .write(let offset, let data)): .write(offset, Array(data.prefix(Int.random(in: 0...data.count, using: &chance))))
+      default: nil
+      }
+    }
 
     func apply(to bytes: inout [UInt8]) {
       switch self {
@@ -60,8 +70,22 @@ final class FaultyDisk: Sendable {
   /// Whether there was a request with the number of the victim.
   var hasStruck: Bool { state.withLock { $0.count >= victim } }
 
+  /// How many requests there were.
+  var count: Int { state.withLock { $0.count } }
+
   /// Files as they are after a power cut: nothing that wasn't flushed is there.
   var afterPowerCut: [String: [UInt8]] { state.withLock { $0.durable } }
+
+  /// The same, when some of what wasn't flushed is there, or the beginning of it.
+  func afterPowerCut(tearing chance: inout SeededGenerator) -> [String: [UInt8]] {
+    var (files, pending) = state.withLock { ($0.durable, $0.pending) }
+    for path in pending.keys.sorted() {
+      for request in pending[path, default: []] {
+        if let kept = request.torn(&chance) { kept.apply(to: &files[path, default: []]) }
+      }
+    }
+    return files
+  }
 
   /// - Returns: what is wrong, or `SQLITE_OK`, and then the body is to be done.
   fileprivate func write(_ path: String, _ offset: Int, _ data: [UInt8]) -> Int32 { request(path, .write(offset, data)) }
