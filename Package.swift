@@ -65,7 +65,7 @@ let package = Package(
     .testTarget(name: "KCopyTests", dependencies: ["KCopy", "URing", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "KCopyExampleTests", dependencies: ["KCopy", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "AdmissionTests", dependencies: ["Admission", "KCopy", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
-    .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
+    .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit", "CSQLite", "CSystemShims"], swiftSettings: house),
     .testTarget(
       name: "CopyJobsTests", dependencies: ["CopyJobs", "KCopy", "Admission", "Journal", "Locking", "FaultKit"], swiftSettings: house),
     .testTarget(name: "FuseKitTests", dependencies: ["FuseKit", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),

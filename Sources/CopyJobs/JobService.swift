@@ -54,7 +54,7 @@ public final class JobService: Sendable {
     try restore(contents.jobs)
     guard !journal.keepsNothing else { return }
     try SystemThread("kcopy-journal") { [journal, weak self] in
-      journal.serve { self?.contents ?? Contents(jobs: [], clients: []) }
+      journal.serve { self?.contents }
     }.detach()
   }
 

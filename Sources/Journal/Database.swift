@@ -6,34 +6,32 @@ internal import Glibc
 @safe final class Database: @unchecked Sendable {
   private let connection: OpaquePointer
   private let path: String
-  /// The file that was opened, whatever stands under the path later.
-  private var file: UInt64?
+  /// The database and its log as they were opened, whatever stands under their names later.
+  private var files: [UInt64] = []
 
   /// Opens the database, which is made if it isn't there, for its owner alone.
   ///
+  /// - Parameter isKnown: whether all that it may hold is in memory.
   /// - Throws: `JournalError`; for a newer version's, and for one that is damaged, before anything of it is written.
-  convenience init(_ path: String) throws(JournalError) {
+  convenience init(_ path: String, isKnown: Bool = false) throws(JournalError) {
+    // SQLite would remove the log.
+    if !isKnown, Self.size(path) == 0, Self.size(path + "-wal") > 0 { throw Self.damaged(path, "it is empty, and its log is not") }
     try Self.makeFile(path)
     try Self.examine(path)
     try self.init(path, flags: SQLITE_OPEN_READWRITE)
-    do throws(JournalError) {
-      // WAL with synchronous=FULL: a commit is one append and one fsync, and is there after a power cut.
-      try run("PRAGMA journal_mode=WAL")
-      try run("PRAGMA synchronous=FULL")
-      try migrate()
-    } catch {
-      close()
-      throw error
-    }
-    file = Self.number(ofFile: path)
+    // WAL with synchronous=FULL: a commit is one append and one fsync, and is there after a power cut.
+    try run("PRAGMA journal_mode=WAL")
+    try run("PRAGMA synchronous=FULL")
+    try migrate()
+    files = Self.files(of: path)
   }
 
   private init(_ path: String, flags: Int32) throws(JournalError) {
     var connection: OpaquePointer?
     let result = unsafe sqlite3_open_v2(path, &connection, flags | SQLITE_OPEN_FULLMUTEX, nil)
     guard result == SQLITE_OK, let connection = unsafe connection else {
-      unsafe sqlite3_close_v2(connection)
-      throw JournalError(errno: Self.errno(of: result), "\(path): \(unsafe String(cString: sqlite3_errstr(result)))")
+      defer { unsafe _ = sqlite3_close_v2(connection) }
+      throw unsafe Self.error(result, connection, path)
     }
     unsafe self.connection = connection
     self.path = path
@@ -41,25 +39,28 @@ internal import Glibc
     unsafe _ = sqlite3_busy_timeout(connection, 2000)
   }
 
+  deinit { unsafe _ = sqlite3_close_v2(connection) }
+
   /// SQLite would take the mode of a new file from the umask; its log gets the mode of the file.
   private static func makeFile(_ path: String) throws(JournalError) {
     let file = unsafe kcs_open(path, O_RDWR | O_CREAT, 0o600)
-    guard file >= 0 else { throw JournalError(errno: -file, "\(path): \(unsafe String(cString: strerror(-file)))") }
+    guard file >= 0 else { throw JournalError(errno: -file, at: path) }
     _ = kcs_close(file)
   }
 
-  /// Without the right to write: even the close of a connection that has it would write a log back.
   private static func examine(_ path: String) throws(JournalError) {
-    let database = try Database(path, flags: SQLITE_OPEN_READONLY)
-    defer { database.close() }
-    let found: Int64
     do throws(JournalError) {
-      found = try database.number("PRAGMA user_version") ?? 0
-    } catch {
-      // A crash before it had a log, so when it was made: whoever may write takes back what there is.
-      if database.awaitsRollback { return }
-      throw error
+      // Without the right to write: even the close of a connection that has it would write a log back.
+      try examine(path, flags: SQLITE_OPEN_READONLY)
+    } catch  where error.errno == EROFS {
+      // A transaction that was cut off before there was a log, as in the first start: nothing can be read until it is taken back.
+      try examine(path, flags: SQLITE_OPEN_READWRITE)
     }
+  }
+
+  private static func examine(_ path: String, flags: Int32) throws(JournalError) {
+    let database = try Database(path, flags: flags)
+    let found = try database.number("PRAGMA user_version") ?? 0
     guard found <= Schema.version else {
       throw JournalError(
         errno: EINVAL,
@@ -67,13 +68,8 @@ internal import Glibc
     }
     var complaint = "ok"
     try Statement("PRAGMA quick_check(1)", of: database).rows { complaint = $0.text(0) }
-    guard complaint == "ok" else { throw JournalError(errno: EIO, "\(path) is damaged (\(complaint)); it is left as it is") }
+    guard complaint == "ok" else { throw database.damaged(complaint) }
   }
-
-  /// Whether the last error was SQLITE_READONLY_ROLLBACK, a macro that the importer can't see.
-  private var awaitsRollback: Bool { unsafe sqlite3_extended_errcode(connection) == SQLITE_READONLY | 3 << 8 }
-
-  func close() { unsafe _ = sqlite3_close_v2(connection) }
 
   private func migrate() throws(JournalError) {
     let found = Int(try number("PRAGMA user_version") ?? 0)
@@ -84,12 +80,28 @@ internal import Glibc
     }
   }
 
-  /// Whether the path still leads to the file that was opened: what is written to one that was removed is lost with it.
-  var isInPlace: Bool { file != nil && file == Self.number(ofFile: path) }
+  /// Whether the names still lead to the files that were opened: what is written to one that was removed is lost with it.
+  var isInPlace: Bool { files.count == 2 && files == Self.files(of: path) }
 
-  private static func number(ofFile path: String) -> UInt64? {
+  private static func files(of path: String) -> [UInt64] {
+    [path, path + "-wal"].compactMap { facts($0).map { UInt64($0.st_ino) } }
+  }
+
+  private static func size(_ path: String) -> Int { facts(path).map { Int($0.st_size) } ?? 0 }
+
+  private static func facts(_ path: String) -> stat? {
     var facts = stat()
-    return unsafe stat(path, &facts) == 0 ? UInt64(facts.st_ino) : nil
+    return unsafe stat(path, &facts) == 0 ? facts : nil
+  }
+
+  /// Has all that the log holds written to the database, and durable there, and the log cut to nothing.
+  ///
+  /// After a failed flush the kernel takes for written what may not be on the disk: a commit behind that in the log would be
+  /// lost with it, however well its own flush went.
+  func emptyLog() throws(JournalError) {
+    guard try number("PRAGMA wal_checkpoint(TRUNCATE)") == 0 else {
+      throw JournalError(errno: EBUSY, "\(path): another program does not end reading it")
+    }
   }
 
   // MARK: Statements
@@ -108,6 +120,7 @@ internal import Glibc
   }
 
   func run(_ statement: String) throws(JournalError) {
+    forgetErrno()
     let result = unsafe sqlite3_exec(connection, statement, nil, nil, nil)
     guard result == SQLITE_OK else { throw error(result) }
   }
@@ -130,18 +143,34 @@ internal import Glibc
 
   var removed: JournalError { JournalError(errno: ENOENT, "\(path) was removed or replaced while it was in use") }
 
-  func error(_ result: Int32) -> JournalError {
-    JournalError(errno: Self.errno(of: result), "\(path): \(unsafe String(cString: sqlite3_errmsg(connection)))")
+  /// Before a call whose error is asked for: what an earlier one left is not to be taken for its.
+  func forgetErrno() { errno = 0 }
+
+  func damaged(_ complaint: String) -> JournalError { Self.damaged(path, complaint) }
+
+  private static func damaged(_ path: String, _ complaint: String) -> JournalError {
+    JournalError(errno: EIO, "\(path) is damaged (\(complaint)); it is left as it is")
   }
 
-  /// The errno nearest to a result of SQLite's.
-  private static func errno(of result: Int32) -> Int32 {
+  func error(_ result: Int32) -> JournalError { unsafe Self.error(result, connection, path) }
+
+  private static func error(_ result: Int32, _ connection: OpaquePointer?, _ path: String) -> JournalError {
+    // SQLite records it for all that can fail but the end of a transaction.
+    let last = Glibc.errno
+    let text = "\(path): \(unsafe String(cString: sqlite3_errmsg(connection)))"
+    // The errno nearest to it; a full disk has rolled everything back, and nothing is in doubt.
     switch result & 0xff {
-    case SQLITE_FULL: ENOSPC
-    case SQLITE_READONLY: EROFS
-    case SQLITE_NOMEM: ENOMEM
-    case SQLITE_PERM, SQLITE_AUTH: EACCES
-    default: EIO
+    case SQLITE_FULL: return JournalError(errno: ENOSPC, text, isInDoubt: false)
+    case SQLITE_READONLY: return JournalError(errno: EROFS, text)
+    case SQLITE_NOMEM: return JournalError(errno: ENOMEM, text)
+    case SQLITE_BUSY: return JournalError(errno: EBUSY, text)
+    case SQLITE_CORRUPT, SQLITE_NOTADB: return damaged(path, unsafe String(cString: sqlite3_errmsg(connection)))
+    case SQLITE_PERM, SQLITE_AUTH: return JournalError(errno: EACCES, text)
+    case SQLITE_IOERR, SQLITE_CANTOPEN:
+      let recorded = unsafe sqlite3_system_errno(connection)
+      let cause = recorded == 0 ? last : recorded
+      return cause == 0 ? JournalError(errno: EIO, text) : JournalError(errno: cause, "\(text): \(unsafe String(cString: strerror(cause)))")
+    default: return JournalError(errno: EIO, text)
     }
   }
 }

@@ -14,12 +14,28 @@ public final class Journal: Sendable {
     var done: (@Sendable (JournalError?) -> Void)?
 
     var isAcceptance: Bool { if case .accept = change { true } else { false } }
+
+    /// What it says the last word about, so that an earlier one is not worth its place.
+    var subject: Subject? {
+      guard done == nil else { return nil }
+      return switch change {
+      case .checkpoint(let id, _): .checkpoint(id)
+      case .control(let id, _, _): .control(id)
+      case .putClient(let client): .client(client.name)
+      case .removeClient(let name): .client(name)
+      default: nil
+      }
+    }
+  }
+
+  private enum Subject: Hashable {
+    case checkpoint(UInt64)
+    case control(UInt64)
+    case client(String)
   }
 
   private struct State {
     var entries: [Entry] = []
-    /// Jobs with a checkpoint in `entries`: what is written of one is what holds then, so one is enough.
-    var checkpoints: Set<UInt64> = []
     /// Why nothing can be written.
     var trouble: JournalError?
     var isClosed = false
@@ -31,6 +47,9 @@ public final class Journal: Sendable {
     var reserved: UInt64 = 1
     /// Those who wait for a number.
     var waiting: [Locking.Semaphore] = []
+
+    /// Why nobody need wait for the disk.
+    var refusal: JournalError? { isClosed ? Journal.isStopping : trouble }
   }
 
   /// What `serve` alone uses.
@@ -48,15 +67,19 @@ public final class Journal: Sendable {
 
   /// One commit takes so many numbers at once; those that a crash leaves unused are skipped.
   private static let stride: UInt64 = 1000
-  /// How long it takes until a disk that failed is tried again; nanoseconds.
-  private static let patience: UInt64 = 1_000_000_000
+  private static let isStopping = JournalError(errno: ESHUTDOWN, "the daemon is stopping")
+  /// How long it takes until a disk that failed is tried again.
+  private let patience: UInt64
 
   /// Opens the state of a mount.
   ///
-  /// - Parameter path: the directory; it is made, with mode 0700.  `nil` keeps nothing.
+  /// - Parameters:
+  ///   - path: the directory; it is made, with mode 0700.  `nil` keeps nothing.
+  ///   - patience: how long it takes until a disk that failed is tried again; nanoseconds.
   /// - Throws: `JournalError` when the directory can't be used, another daemon has it, a newer version wrote it, or it is
   ///   damaged; then nothing in it has changed.
-  public init(directory path: String?) throws(JournalError) {
+  public init(directory path: String?, patience: UInt64 = 1_000_000_000) throws(JournalError) {
+    self.patience = patience
     guard let path else {
       directory = nil
       self.path = ""
@@ -90,20 +113,20 @@ public final class Journal: Sendable {
 
   /// Has a change written; without a state directory there is nothing to do.
   ///
-  /// - Parameter done: called on the thread of `serve`, in the order of the changes: with `nil` when it is durable.  Only an
-  ///   acceptance can fail; everything else is tried again for as long as it takes.
+  /// Only an acceptance can fail; everything else is tried again for as long as it takes.  What isn't durable when `serve`
+  /// ends is never going to be, and nobody is told.
+  ///
+  /// - Parameter done: called with `nil` when the change is durable, once, on the thread of `serve` and in the order of the
+  ///   changes.  An acceptance that is refused at once, for trouble that is known, has it called before this returns.
   public func write(_ change: Change, done: (@Sendable (JournalError?) -> Void)? = nil) {
     guard !keepsNothing else {
       done?(nil)
       return
     }
+    let entry = Entry(change: change, done: done)
     let refused: JournalError? = state.withLock { state in
-      switch change {
-      case .accept: if let trouble = state.trouble { return trouble }
-      case .checkpoint(let id, _): guard state.checkpoints.insert(id).inserted else { return nil }
-      default: break
-      }
-      state.entries.append(Entry(change: change, done: done))
+      if entry.isAcceptance, let reason = state.refusal { return reason }
+      state.entries.append(entry)
       return nil
     }
     if let refused { done?(refused) } else { work.signal() }
@@ -115,8 +138,15 @@ public final class Journal: Sendable {
   /// Commits that failed since the daemon began.
   public var failureCount: UInt64 { failures.load(ordering: .relaxed) }
 
-  /// Calls the body when writing begins to fail, with the reason, and with `nil` when it works again.
-  public func follow(_ body: @escaping @Sendable (JournalError?) -> Void) { state.withLock { $0.follower = body } }
+  /// Calls the body when writing begins to fail, with the reason, and with `nil` when it works again; at once when it is
+  /// failing already.
+  public func follow(_ body: @escaping @Sendable (JournalError?) -> Void) {
+    let trouble = state.withLock { state in
+      state.follower = body
+      return state.trouble
+    }
+    if let trouble { body(trouble) }
+  }
 
   // MARK: Numbers
 
@@ -135,7 +165,7 @@ public final class Journal: Sendable {
           defer { state.nextNumber += 1 }
           return state.nextNumber
         }
-        if let trouble = state.trouble { throw trouble }
+        if let refusal = state.refusal { throw refusal }
         state.waiting.append(taken)
         return nil
       }
@@ -150,12 +180,12 @@ public final class Journal: Sendable {
   /// Writes what there is to be written until `close`.
   ///
   /// - Parameter everything: what is kept, as it stands in memory: a database that failed is written anew from it, since
-  ///   nobody can say what of the failed one is on the disk.
-  public func serve(everything: @escaping () -> Contents) {
-    if keepsNothing { return }
+  ///   nobody can say what of the failed one is on the disk.  `nil` when there is no such memory any more.
+  public func serve(everything: @escaping () -> Contents?) {
+    guard !keepsNothing else { return }
     var kept: [Entry] = []
     while true {
-      if kept.isEmpty, trouble == nil { work.wait() } else { work.wait(until: kcs_monotonic() + Self.patience) }
+      if trouble == nil { work.wait() } else { rest() }
       let (isClosed, reserves) = take(&kept)
       if !kept.isEmpty || reserves || trouble != nil { write(&kept, reserves: reserves, everything) }
       if isClosed {
@@ -166,46 +196,61 @@ public final class Journal: Sendable {
     }
   }
 
+  /// Waits until a disk that failed is to be tried again, whatever comes to be written meanwhile.
+  private func rest() {
+    let end = kcs_monotonic() + patience
+    while !state.withLock({ $0.isClosed }), work.wait(until: end) {}
+  }
+
   /// Writes what has been given so far, as far as the disk takes it, and ends `serve`.
   ///
   /// - Returns: whether it ended in time.
   public func close(until deadline: UInt64) -> Bool {
-    if keepsNothing { return true }
+    guard !keepsNothing else { return true }
     directory?.willRelease()
     state.withLock { $0.isClosed = true }
     work.signal()
-    return closed.wait(until: deadline)
+    let hasEnded = closed.wait(until: deadline)
+    // For whoever asks again.
+    if hasEnded { closed.signal() }
+    return hasEnded
   }
 
   /// Lets another daemon have the directory, once `close` has ended; what a device still has in flight keeps that device only.
   public func release() {
     // Before the lock of the directory: who takes that finds nothing of ours.
-    disk.withLock { disk in
-      disk.tables?.close()
-      disk.tables = nil
-    }
+    disk.withLock { $0.tables = nil }
     directory?.release()
   }
 
   private func take(_ kept: inout [Entry]) -> (isClosed: Bool, reserves: Bool) {
-    state.withLock { state in
-      kept += state.entries
-      state.entries = []
-      state.checkpoints = []
-      return (state.isClosed, state.reserved - state.nextNumber <= Self.stride / 2 || !state.waiting.isEmpty)
+    let (entries, isClosed, reserves) = state.withLock { state in
+      defer { state.entries = [] }
+      return (state.entries, state.isClosed, state.reserved - state.nextNumber <= Self.stride / 2 || !state.waiting.isEmpty)
     }
+    // While the disk fails they come and none goes: what is kept must not grow with the time that takes.
+    var subjects: Set<Subject> = []
+    let lasting = (kept + entries).reversed().filter { entry in entry.subject.map { subjects.insert($0).inserted } ?? true }
+    kept = lasting.reversed()
+    return (isClosed, reserves)
   }
 
-  private func write(_ kept: inout [Entry], reserves: Bool, _ everything: () -> Contents) {
+  private func write(_ kept: inout [Entry], reserves: Bool, _ everything: () -> Contents?) {
     let reserved = state.withLock { reserves ? max($0.reserved, $0.nextNumber) + Self.stride : $0.reserved }
     do throws(JournalError) {
       try disk.withLock { (disk) throws(JournalError) in
-        if disk.tables == nil {
-          let tables = try Tables(Database(path))
-          try tables.commit(all: everything(), next: reserved)
-          disk.tables = tables
+        var contents: Contents?
+        let tables: Tables
+        if let open = disk.tables {
+          tables = open
+        } else {
+          contents = everything()
+          // Without a memory the database is all that there is.
+          if contents == nil { throw Self.isStopping }
+          tables = try Tables(Database(path, isKnown: true))
         }
-        try disk.tables?.commit(kept.map(\.change), next: reserves ? reserved : nil)
+        try tables.commit(kept.map(\.change), next: reserves || contents != nil ? reserved : nil, anew: contents)
+        disk.tables = tables
       }
     } catch {
       failures.wrappingAdd(1, ordering: .relaxed)
@@ -241,18 +286,12 @@ public final class Journal: Sendable {
   }
 
   /// Acceptances fail; of what is left nothing is given up.
-  private func failed(_ error: JournalError, _ kept: inout [Entry], _ everything: () -> Contents) {
+  private func failed(_ error: JournalError, _ kept: inout [Entry], _ everything: () -> Contents?) {
     let acceptances = kept.filter(\.isAcceptance)
     kept.removeAll(where: \.isAcceptance)
-    // A full disk has rolled everything back, and nothing else is in doubt.
-    let isWhole = error.errno == ENOSPC
-    if !isWhole {
-      disk.withLock { disk in
-        disk.tables?.close()
-        disk.tables = nil
-      }
-    }
-    if isWhole, !acceptances.isEmpty, state.withLock({ $0.trouble == nil && $0.waiting.isEmpty }) {
+    if error.isInDoubt {
+      disk.withLock { $0.tables = nil }
+    } else if !acceptances.isEmpty, state.withLock({ $0.trouble == nil && $0.waiting.isEmpty }) {
       // It may have been too much of a batch; what is left may have room.
       for entry in acceptances { entry.done?(error) }
       if !kept.isEmpty { write(&kept, reserves: false, everything) }

@@ -18,7 +18,7 @@ final class StateDirectory: Sendable {
   init(_ path: String) throws(JournalError) {
     try Self.make(path)
     let lock = unsafe kcs_open(path + "/lock", O_RDWR | O_CREAT, 0o600)
-    guard lock >= 0 else { throw JournalError(errno: -lock, "\(path)/lock: \(unsafe String(cString: strerror(-lock)))") }
+    guard lock >= 0 else { throw JournalError(errno: -lock, at: path + "/lock") }
     let deadline = kcs_monotonic() + Self.patience
     while kcs_flock_exclusive(lock) != 0 {
       let holder = Holder(lock)
@@ -93,10 +93,23 @@ final class StateDirectory: Sendable {
   private static func make(_ path: String) throws(JournalError) {
     var made = ""
     for part in path.split(separator: "/") {
-      made += "/" + part
-      if unsafe mkdir(made, 0o700) < 0, errno != EEXIST {
-        throw JournalError(errno: errno, "\(made): \(unsafe String(cString: strerror(errno)))")
+      let parent = made + "/"
+      made = parent + part
+      if unsafe mkdir(made, 0o700) == 0 {
+        try synchronise(parent)
+      } else if errno != EEXIST {
+        throw JournalError(errno: errno, at: made)
       }
     }
+  }
+
+  /// What is kept in a directory is lost with the directory's name.
+  private static func synchronise(_ path: String) throws(JournalError) {
+    let directory = unsafe kcs_open(path, O_RDONLY | O_DIRECTORY, 0)
+    guard directory >= 0 else { throw JournalError(errno: -directory, at: path) }
+    defer { _ = kcs_close(directory) }
+    let result = kcs_fsync(directory)
+    // EINVAL: there is no such thing on this file system.
+    guard result == 0 || result == -EINVAL else { throw JournalError(errno: -result, at: path) }
   }
 }

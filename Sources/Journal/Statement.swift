@@ -37,6 +37,7 @@ enum Value {
       unsafe _ = sqlite3_reset(statement)
     }
     for (index, value) in values.enumerated() { try bind(value, Int32(index + 1)) }
+    database.forgetErrno()
     while true {
       switch unsafe sqlite3_step(statement) {
       case SQLITE_ROW: unsafe row(Row(statement: statement))
@@ -50,7 +51,7 @@ enum Value {
     let result =
       switch value {
       case .number(let number): unsafe sqlite3_bind_int64(statement, place, Int64(bitPattern: number))
-      case .text(let text): unsafe sqlite3_bind_text(statement, place, text, -1, Self.transient)
+      case .text(let text): unsafe sqlite3_bind_text64(statement, place, text, UInt64(text.utf8.count), Self.transient, UInt8(SQLITE_UTF8))
       case .bytes(let bytes): unsafe sqlite3_bind_blob64(statement, place, bytes, UInt64(bytes.count), Self.transient)
       case .null: unsafe sqlite3_bind_null(statement, place)
       }

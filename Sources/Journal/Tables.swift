@@ -23,31 +23,33 @@ final class Tables {
 
   /// Makes the changes durable, all or none.
   ///
-  /// - Parameter next: the first number that jobs have not had; `nil` leaves it.
-  func commit(_ changes: [Change], next: UInt64?) throws(JournalError) {
+  /// - Parameters:
+  ///   - contents: what comes before them, in the place of whatever the database holds; `nil` leaves that.
+  ///   - next: the first number that jobs have not had; `nil` leaves it.
+  func commit(_ changes: [Change], next: UInt64?, anew contents: Contents? = nil) throws(JournalError) {
     guard database.isInPlace else { throw database.removed }
+    if contents != nil { try database.emptyLog() }
     try database.transaction { () throws(JournalError) in
+      if let contents { try put(all: contents) }
       if let next { try setNext.run(.number(next)) }
       for change in changes { try apply(change) }
     }
+    // It may have gone meanwhile.
+    guard database.isInPlace else { throw database.removed }
   }
 
-  /// Makes all that there is durable in the place of whatever the database holds.
-  func commit(all contents: Contents, next: UInt64) throws(JournalError) {
-    try database.transaction { () throws(JournalError) in
-      for table in ["jobs", "destinations", "clients"] { try database.run("DELETE FROM \(table)") }
-      for job in contents.jobs { try put(job) }
-      for client in contents.clients { try apply(.putClient(client)) }
-      try setNext.run(.number(next))
-    }
+  private func put(all contents: Contents) throws(JournalError) {
+    for table in ["jobs", "destinations", "clients"] { try database.run("DELETE FROM \(table)") }
+    for job in contents.jobs { try put(job) }
+    for client in contents.clients { try apply(.putClient(client)) }
   }
-
-  func close() { database.close() }
 
   private func apply(_ change: Change) throws(JournalError) {
     switch change {
     case .accept(let jobs): for job in jobs { try put(job) }
-    case .replace(let job): try put(job)
+    case .replace(let job):
+      try clearDestinations.run(.number(job.id))
+      try put(job)
     case .standing(let id, let standing): try set(standing, of: id)
     case .checkpoint(let id, let standing): if let standing = standing() { try set(standing, of: id) }
     case .control(let id, let ctl, let mode): try setControl.run(.text(ctl), .number(UInt64(mode)), .number(id))
@@ -88,10 +90,12 @@ final class Tables {
 
   // MARK: Reading
 
+  /// The first number that no job has had.
   func nextNumber() throws(JournalError) -> UInt64 {
-    var next: UInt64 = 1
-    try Statement("SELECT next FROM numbers", of: database).rows { next = $0.number(0) }
-    return next
+    guard let next = try database.number("SELECT max(next, (SELECT coalesce(max(id), 0) + 1 FROM jobs)) FROM numbers") else {
+      throw database.damaged("it has lost the numbers of jobs")
+    }
+    return UInt64(bitPattern: next)
   }
 
   /// All that is kept.

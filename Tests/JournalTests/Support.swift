@@ -18,11 +18,11 @@ func refusal(of directory: String) -> JournalError? {
 
 /// Opens a journal that may have been open before in this process: a child that another test is starting may hold a copy of its lock
 /// until its exec.
-func opened(_ directory: String?) throws -> Journal {
+func opened(_ directory: String?, patience: UInt64 = 1_000_000_000) throws -> Journal {
   var journal: Journal?
   try eventually("the lock of \(directory ?? "nothing") is free") {
     do throws(JournalError) {
-      journal = try Journal(directory: directory)
+      journal = try Journal(directory: directory, patience: patience)
       return true
     } catch {
       if error.text.contains("another kcopyfs") { return false }
@@ -34,13 +34,14 @@ func opened(_ directory: String?) throws -> Journal {
 
 /// Opens a journal and has a thread serve it, as in a daemon; closes both at the end.
 ///
-/// - Parameter everything: what stands in memory.
+/// - Parameters:
+///   - memory: what stands in memory; `nil` when that is gone.
+///   - patience: how long it takes until a disk that failed is tried again; nanoseconds.
 func withJournal<R>(
-  _ directory: String?, everything: @escaping @Sendable () -> Contents = { Contents(jobs: [], clients: []) },
-  _ body: (Journal) throws -> R
+  _ directory: String?, _ memory: Memory? = Memory(), patience: UInt64 = 50_000_000, _ body: (Journal) throws -> R
 ) throws -> R {
-  let journal = try opened(directory)
-  Thread.detachNewThread { journal.serve(everything: everything) }
+  let journal = try opened(directory, patience: patience)
+  Thread.detachNewThread { journal.serve { memory?.contents } }
   let result: R
   do {
     result = try body(journal)
