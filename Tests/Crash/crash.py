@@ -198,6 +198,6 @@ class Run:
 if __name__ == "__main__":
   try:
     sys.exit(main())
-  except Failure as failure:
+  except (Failure, Wrong) as failure:
     print(f"crash: {failure}", file=sys.stderr)
     sys.exit(1)

@@ -1,6 +1,7 @@
 """One life of the daemon: from its start to its end, by a crash at a moment that was set before or by SIGTERM."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import threading
@@ -36,7 +37,7 @@ class Life:
     self._log = log
     self._process = None
     self._ended = threading.Event()
-    self._hung = False
+    self._hung = self._undead = False
     self._watch = threading.Thread(target=self._strike_in_time, daemon=True)
 
   def start(self):
@@ -83,6 +84,8 @@ class Life:
     When the power is gone nobody sees anything: the daemon that still runs for some milliseconds is a ghost. What a daemon said that is
     killed counts to the last word.
     """
+    if self._undead:
+      raise Wrong(f"the daemon was still there {STOP_LIMIT:.0f} s after SIGKILL, until its mount was taken away")
     if isinstance(self._crash, Power) and self.is_struck:
       raise Crashed
     if self._hung:
@@ -94,9 +97,13 @@ class Life:
     try:
       yield
     except OSError as error:
+      self.check()
       if self.is_struck:
         raise Crashed from None
-      self.check()
+      # It may just be ending.
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        self._process.wait(timeout=1 if error.errno in (errno.ENOTCONN, errno.ECONNABORTED) else 0)
+        raise Wrong(f"the daemon ended by itself with status {self._process.returncode}: {self.log_text()}") from None
       raise Wrong(f"{what}: {error.strerror}") from None
 
   def _strike_in_time(self):
@@ -109,8 +116,17 @@ class Life:
       elif isinstance(self._crash, Power):
         self.struck = self._rig.power.is_down
       if self.struck or self._hung:
-        self._process.kill()
+        self._kill()
         return
+
+  def _kill(self):
+    """A daemon that waits for itself would be there for ever, and with it whoever waits for its mount: the abort of the mount ends that."""
+    self._process.kill()
+    try:
+      self._process.wait(timeout=STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+      self._undead = True
+      run("umount", "-f", "-l", self.mount_point)
 
   def _pause(self, begin):
     if isinstance(self._crash, Kill):
@@ -129,11 +145,13 @@ class Life:
     if self._watch.is_alive():
       self._ended.set()
       self._watch.join()
-    self._process.kill()
+    self._kill()
     try:
       self._process.wait(timeout=STOP_LIMIT)
     except subprocess.TimeoutExpired:
       raise Failure(f"process {self._process.pid} does not die of SIGKILL") from None
+    if self._undead:
+      self.check()
 
   def stop(self):
     """SIGTERM, which must end it well."""
