@@ -19,11 +19,13 @@ from disks import Rig
 from life import Wrong
 from points import Point, kill_points, power_points, sweep
 from selftest import self_test
+from starts import Starts
 from trial import Trial
 from work import WORKS
 
 SHARE_LIMIT = 200.0
 """Seconds after which a share begins no further point; that they were left out is said."""
+STARTS = "kill -9, at the start"
 LEAST_STRUCK = 0.5
 """Of the points of a group, so many must have met a crash: fewer, and the group shows nothing."""
 
@@ -108,6 +110,8 @@ class Run:
     failures = []
     if self._options.self_test or self._options.share:
       failures = self_test(self._rig, self._options.daemon)
+    if not self._options.self_test and self._options.only in STARTS:
+      failures += self._kill_starts(200 if self._options.share else 1000)
     groups = [] if self._options.self_test else self._groups()
     for group in groups:
       self._run_group(group)
@@ -122,6 +126,16 @@ class Run:
     print(f"crash: {sum(group.ran for group in groups)} points in {time.monotonic() - self._begin:.0f} s, seed {self._options.seed}: "
           f"{'WRONG' if wrong else 'all as it must be'}")
     return bool(wrong)
+
+  def _kill_starts(self, count):
+    begin = time.monotonic()
+    try:
+      Starts(self._rig, self._options.daemon).run(count, self._options.seed)
+    except Wrong as wrong:
+      print(f"WRONG {STARTS}, seed {self._options.seed}: {wrong}", flush=True)
+      return [STARTS]
+    print(f"{STARTS}: {count} starts in {time.monotonic() - begin:.0f} s, none wrong", flush=True)
+    return []
 
   def _groups(self):
     """The extents of the works, measured without crashes, and the points within them."""

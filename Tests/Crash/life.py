@@ -33,12 +33,17 @@ class Life:
     self.struck = False
     self._rig = rig
     self._crash = crash
-    self._command = ["setpriv", "--pdeathsig", "KILL", program, mount_point, "-f", "-o", f"state={rig.state}/s,pages=256"]
+    self._command = self.command(rig, program, mount_point)
     self._log = log
     self._process = None
     self._ended = threading.Event()
     self._hung = self._undead = False
     self._watch = threading.Thread(target=self._strike_in_time, daemon=True)
+
+  @staticmethod
+  def command(rig, program, mount_point):
+    """The daemon so that it never outlives this process."""
+    return ["setpriv", "--pdeathsig", "KILL", program, mount_point, "-f", "-o", f"state={rig.state}/s,pages=256"]
 
   def start(self):
     """Starts it, and returns when the mount answers."""
@@ -160,8 +165,8 @@ class Life:
       status = self._process.wait(timeout=STOP_LIMIT)
     except subprocess.TimeoutExpired:
       raise Wrong(f"the daemon didn't end within {STOP_LIMIT:.0f} s of SIGTERM") from None
-    if status != 0 or os.path.ismount(self.mount_point):
-      left = "its mount is left" if os.path.ismount(self.mount_point) else "its mount is gone"
+    if status != 0 or is_mounted(self.mount_point):
+      left = "its mount is left" if is_mounted(self.mount_point) else "its mount is gone"
       raise Wrong(f"SIGTERM ended the daemon with status {status}, and {left}: {self.log_text()}")
 
   def log_text(self):
@@ -169,8 +174,13 @@ class Life:
       return file.read()[-2000:].strip() or "(its log is empty)"
 
 
+def is_mounted(mount_point):
+  """By the table of mounts: to look at the mount point itself would ask a daemon that may be gone."""
+  with open("/proc/self/mountinfo", encoding="utf-8") as table:
+    return any(line.split()[4] == mount_point for line in table)
+
+
 def take_away_mount(mount_point):
   """What a killed daemon left, when no other came to take it away."""
-  with open("/proc/self/mountinfo", encoding="utf-8") as table:
-    if any(line.split()[4] == mount_point for line in table):
-      run("umount", "-l", mount_point)
+  if is_mounted(mount_point):
+    run("umount", "-l", mount_point)
