@@ -77,7 +77,7 @@ def main():
 def parse_options():
   parser = argparse.ArgumentParser(prog="mount-scripts/crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group()
-  what.add_argument("--share", action="store_true", help="some minutes of all, the self-test too; nothing: the full run, a quarter of an hour")
+  what.add_argument("--share", action="store_true", help="two minutes of all, the self-test too; nothing: the full run, of fifteen")
   what.add_argument("--replay", metavar="POINT", help="this crash point alone, as a failure printed it, and the story of it")
   what.add_argument("--self-test", action="store_true", help="only show that broken promises are found")
   parser.add_argument("--seed", type=int, help="of the random points (another each time)")
