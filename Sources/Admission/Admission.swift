@@ -19,7 +19,10 @@ public final class Admission: Sendable {
   public func setOwnMount(_ path: String) throws(Objection) {
     let descriptor = try openPath(path, follow: true)
     defer { _ = kcs_close(descriptor) }
-    let device = try facts(of: descriptor, path).device
+    // Not by `facts`, which would wait for ourselves.
+    var device: UInt64 = 0
+    let result = unsafe kcs_file_device(descriptor, &device)
+    guard result == 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
     ownMount.withLock { $0 = device }
   }
 

@@ -65,6 +65,15 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out) {
   return 0;
 }
 
+int kcs_file_device(int fd, uint64_t *device) {
+  struct statx facts;
+  memset(&facts, 0, sizeof facts);
+  /* Nothing is asked for: st_dev the kernel knows by itself. */
+  if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &facts) < 0) return -errno;
+  *device = makedev(facts.stx_dev_major, facts.stx_dev_minor);
+  return 0;
+}
+
 int kcs_file_system_magic(int fd, uint64_t *magic) {
   struct statfs facts;
   if (fstatfs(fd, &facts) < 0) return -errno;

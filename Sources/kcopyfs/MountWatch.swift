@@ -12,9 +12,9 @@ struct MountWatch {
     let directory = unsafe kcs_open(mountPoint, kcs_O_PATH | O_DIRECTORY, 0)
     guard directory >= 0 else { return nil }
     defer { _ = kcs_close(directory) }
-    var facts = kcs_file_facts()
-    guard unsafe kcs_file_facts(directory, &facts) == 0 else { return nil }
-    device = "\(kcs_major(facts.device)):\(kcs_minor(facts.device))"
+    var device: UInt64 = 0
+    guard unsafe kcs_file_device(directory, &device) == 0 else { return nil }
+    self.device = "\(kcs_major(device)):\(kcs_minor(device))"
   }
 
   /// Calls the body once the mount is in no table any more; on a thread of its own, which the kernel wakes at each change.

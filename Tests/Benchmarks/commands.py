@@ -87,13 +87,13 @@ def _end(process):
     raise Failure(f"process {process.pid} does not die of SIGKILL: a device hangs") from None
 
 
-def wait_until(condition, limit, failure):
-  """Polls a condition until it holds; fails with a text when it does not within `limit` seconds."""
+def wait_until(condition, limit, failure, pause=0.02):
+  """Polls a condition until it holds, every `pause` seconds; fails with a text when it does not within `limit` seconds."""
   deadline = time.monotonic() + limit
   while not condition():
     if time.monotonic() > deadline:
       raise Failure(failure)
-    time.sleep(0.02)
+    time.sleep(pause)
 
 
 class Stop:

@@ -19,11 +19,13 @@ from disks import Rig
 from life import Wrong
 from points import Point, kill_points, power_points, sweep
 from selftest import self_test
+from starts import Starts
 from trial import Trial
 from work import WORKS
 
 SHARE_LIMIT = 200.0
 """Seconds after which a share begins no further point; that they were left out is said."""
+STARTS = "kill -9, at the start"
 LEAST_STRUCK = 0.5
 """Of the points of a group, so many must have met a crash: fewer, and the group shows nothing."""
 
@@ -75,7 +77,7 @@ def main():
 def parse_options():
   parser = argparse.ArgumentParser(prog="mount-scripts/crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group()
-  what.add_argument("--share", action="store_true", help="some minutes of all, the self-test too; nothing: the full run, a quarter of an hour")
+  what.add_argument("--share", action="store_true", help="two minutes of all, the self-test too; nothing: the full run, of fifteen")
   what.add_argument("--replay", metavar="POINT", help="this crash point alone, as a failure printed it, and the story of it")
   what.add_argument("--self-test", action="store_true", help="only show that broken promises are found")
   parser.add_argument("--seed", type=int, help="of the random points (another each time)")
@@ -108,6 +110,8 @@ class Run:
     failures = []
     if self._options.self_test or self._options.share:
       failures = self_test(self._rig, self._options.daemon)
+    if not self._options.self_test and self._options.only in STARTS:
+      failures += self._kill_starts(200 if self._options.share else 1000)
     groups = [] if self._options.self_test else self._groups()
     for group in groups:
       self._run_group(group)
@@ -122,6 +126,16 @@ class Run:
     print(f"crash: {sum(group.ran for group in groups)} points in {time.monotonic() - self._begin:.0f} s, seed {self._options.seed}: "
           f"{'WRONG' if wrong else 'all as it must be'}")
     return bool(wrong)
+
+  def _kill_starts(self, count):
+    begin = time.monotonic()
+    try:
+      Starts(self._rig, self._options.daemon).run(count, self._options.seed)
+    except Wrong as wrong:
+      print(f"WRONG {STARTS}, seed {self._options.seed}: {wrong}", flush=True)
+      return [STARTS]
+    print(f"{STARTS}: {count} starts in {time.monotonic() - begin:.0f} s, none wrong", flush=True)
+    return []
 
   def _groups(self):
     """The extents of the works, measured without crashes, and the points within them."""
@@ -198,6 +212,6 @@ class Run:
 if __name__ == "__main__":
   try:
     sys.exit(main())
-  except Failure as failure:
+  except (Failure, Wrong) as failure:
     print(f"crash: {failure}", file=sys.stderr)
     sys.exit(1)

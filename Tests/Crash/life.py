@@ -1,6 +1,7 @@
 """One life of the daemon: from its start to its end, by a crash at a moment that was set before or by SIGTERM."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import threading
@@ -32,12 +33,17 @@ class Life:
     self.struck = False
     self._rig = rig
     self._crash = crash
-    self._command = ["setpriv", "--pdeathsig", "KILL", program, mount_point, "-f", "-o", f"state={rig.state}/s,pages=256"]
+    self._command = self.command(rig, program, mount_point)
     self._log = log
     self._process = None
     self._ended = threading.Event()
-    self._hung = False
+    self._hung = self._undead = False
     self._watch = threading.Thread(target=self._strike_in_time, daemon=True)
+
+  @staticmethod
+  def command(rig, program, mount_point):
+    """The daemon so that it never outlives this process."""
+    return ["setpriv", "--pdeathsig", "KILL", program, mount_point, "-f", "-o", f"state={rig.state}/s,pages=256"]
 
   def start(self):
     """Starts it, and returns when the mount answers."""
@@ -83,6 +89,8 @@ class Life:
     When the power is gone nobody sees anything: the daemon that still runs for some milliseconds is a ghost. What a daemon said that is
     killed counts to the last word.
     """
+    if self._undead:
+      raise Wrong(f"the daemon was still there {STOP_LIMIT:.0f} s after SIGKILL, until its mount was taken away")
     if isinstance(self._crash, Power) and self.is_struck:
       raise Crashed
     if self._hung:
@@ -94,9 +102,13 @@ class Life:
     try:
       yield
     except OSError as error:
+      self.check()
       if self.is_struck:
         raise Crashed from None
-      self.check()
+      # It may just be ending.
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        self._process.wait(timeout=1 if error.errno in (errno.ENOTCONN, errno.ECONNABORTED) else 0)
+        raise Wrong(f"the daemon ended by itself with status {self._process.returncode}: {self.log_text()}") from None
       raise Wrong(f"{what}: {error.strerror}") from None
 
   def _strike_in_time(self):
@@ -109,8 +121,17 @@ class Life:
       elif isinstance(self._crash, Power):
         self.struck = self._rig.power.is_down
       if self.struck or self._hung:
-        self._process.kill()
+        self._kill()
         return
+
+  def _kill(self):
+    """A daemon that waits for itself would be there for ever, and with it whoever waits for its mount: the abort of the mount ends that."""
+    self._process.kill()
+    try:
+      self._process.wait(timeout=STOP_LIMIT)
+    except subprocess.TimeoutExpired:
+      self._undead = True
+      run("umount", "-f", "-l", self.mount_point)
 
   def _pause(self, begin):
     if isinstance(self._crash, Kill):
@@ -129,11 +150,13 @@ class Life:
     if self._watch.is_alive():
       self._ended.set()
       self._watch.join()
-    self._process.kill()
+    self._kill()
     try:
       self._process.wait(timeout=STOP_LIMIT)
     except subprocess.TimeoutExpired:
       raise Failure(f"process {self._process.pid} does not die of SIGKILL") from None
+    if self._undead:
+      self.check()
 
   def stop(self):
     """SIGTERM, which must end it well."""
@@ -142,8 +165,8 @@ class Life:
       status = self._process.wait(timeout=STOP_LIMIT)
     except subprocess.TimeoutExpired:
       raise Wrong(f"the daemon didn't end within {STOP_LIMIT:.0f} s of SIGTERM") from None
-    if status != 0 or os.path.ismount(self.mount_point):
-      left = "its mount is left" if os.path.ismount(self.mount_point) else "its mount is gone"
+    if status != 0 or is_mounted(self.mount_point):
+      left = "its mount is left" if is_mounted(self.mount_point) else "its mount is gone"
       raise Wrong(f"SIGTERM ended the daemon with status {status}, and {left}: {self.log_text()}")
 
   def log_text(self):
@@ -151,8 +174,13 @@ class Life:
       return file.read()[-2000:].strip() or "(its log is empty)"
 
 
+def is_mounted(mount_point):
+  """By the table of mounts: to look at the mount point itself would ask a daemon that may be gone."""
+  with open("/proc/self/mountinfo", encoding="utf-8") as table:
+    return any(line.split()[4] == mount_point for line in table)
+
+
 def take_away_mount(mount_point):
   """What a killed daemon left, when no other came to take it away."""
-  with open("/proc/self/mountinfo", encoding="utf-8") as table:
-    if any(line.split()[4] == mount_point for line in table):
-      run("umount", "-l", mount_point)
+  if is_mounted(mount_point):
+    run("umount", "-l", mount_point)

@@ -72,7 +72,7 @@ class Work:
 
   def large(self, destinations):
     """One job that lasts over its first checkpoints."""
-    # With the second, writes go on while a checkpoint's flush is under way, and aren't covered by it.
+    # With the second, crashes fall into flushes too. Writes to the same disk wait meanwhile: loop devices and FUSE have it so.
     self.flush_delay = self._random.choice([0, 150_000])
     count = self._size(3 * MIB, 5 * MIB)
     return [[self._copy(count, destinations, f"rate={count * 10 // 28}B")]]

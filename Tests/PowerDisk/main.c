@@ -128,7 +128,7 @@ static void *flush_slowly(void *data) {
   return NULL;
 }
 
-/* Writes go on meanwhile, and are not in it. */
+/* The other disks go on meanwhile. */
 static bool start_slow_flush(fuse_req_t request, struct disk *disk, struct flush flush, unsigned delay) {
   struct slow_flush *slow = malloc(sizeof *slow);
   if (!slow) return false;

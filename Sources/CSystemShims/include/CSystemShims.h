@@ -36,6 +36,10 @@ struct kcs_file_facts {
   uint64_t mount;       /* STATX_MNT_ID_UNIQUE, which no other mount has before the next boot; 0 before Linux 6.8 */
 };
 int kcs_file_facts(int fd, struct kcs_file_facts *out);
+/* st_dev alone, without a request to the file system that the descriptor is of.  For our own mount: SIGKILL ends who would answer,
+   but not who waits for the answer, and while that one is there /dev/fuse stays open, which keeps the kernel from answering for
+   us: the process would be there for ever. */
+int kcs_file_device(int fd, uint64_t *device);
 /* f_type of fstatfs(2), as the magic numbers of linux/magic.h. */
 int kcs_file_system_magic(int fd, uint64_t *magic);
 int kcs_is_block_device(uint32_t mode);
