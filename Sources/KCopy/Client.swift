@@ -76,8 +76,8 @@ public final class Client: Sendable {
   ///     ended: `Copy.progress` has changed.
   ///   - checkpointed: called on the client's thread, before `notify`, when a flush in the middle of the copy has made more of a
   ///     destination durable: `Copy.map(of:)` says what.  A destination is flushed so a second after the copy has begun and then
-  ///     every 50 times what its last flush took, at least a second and at most 60, while it is written.  `nil`, or with
-  ///     `CopyOptions.flushes` off: it is only flushed at its end.
+  ///     every 50 times what its last flush took, at least a second and at most 60, while it is written.  Called also when a
+  ///     destination has failed and the others go on.  `nil`, or with `CopyOptions.flushes` off: it is only flushed at its end.
   ///   - notify: called exactly once, on the client's thread, when nothing of the copy is in flight any more.
   /// - Returns: a handle to follow and change the copy with; it need not be kept.
   /// - Throws: `DeviceError` with EINVAL for counts that differ, a region that is not a multiple of a logical block, a

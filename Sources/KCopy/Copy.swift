@@ -108,7 +108,8 @@ struct CopyRequest: Sendable {
   var maps: [RangeMap] = []
   /// Called when the copy has begun, and when its pause has begun or ended.
   var changed: (@Sendable () -> Void)?
-  /// Called when a flush in the middle of the copy has made more of a destination durable; `nil`: no such flush is made.
+  /// Called when a flush in the middle of the copy has made more of a destination durable, and when a destination has failed and
+  /// others go on; `nil`: no such flush is made.
   var checkpointed: (@Sendable () -> Void)?
   var notify: @Sendable (Notification) -> Void
 

@@ -1,6 +1,8 @@
+import CSystemShims
 import FaultKit
 import Glibc
 import KCopy
+import Locking
 import Testing
 
 @Suite("What an error of a real device does to the rest of a copy")
@@ -186,6 +188,28 @@ struct ErrorModeTests {
       #expect(notification.isComplete && notification.progress.firstError == nil)
       #expect(notification.progress.destinations[0].state == .done && notification.maps[0].isComplete(durable: true))
       #expect(Pattern.difference(try destination.loop.contents(), from: bytes) == nil)
+    }
+  }
+
+  @Test("Whoever keeps how far a copy is hears of a destination that failed while the others go on", arguments: transports, [true, false])
+  func failureIsTold(_ transport: Client.Transport, flushes: Bool) throws {
+    try withWorkbench { bench in
+      let (source, _) = try bench.filledLoop(size: Self.size, sectorSize: 512, seed: 1)
+      let (bad, slow) = (try bench.faultDevice(size: Self.size), try bench.faultDevice(size: Self.size))
+      try bad.setFaults([.write(0...0)])
+      let client = try bench.client(transport, subjob: Rig.subjob)
+      let notified = Notified()
+      let told = Semaphore()
+      var options = CopyOptions()
+      options.flushes = flushes
+      let (from, to) = (Region(try bench.open(source.path, .reading)), try [bad, slow].map { Region(try bench.open($0.path)) })
+      try slow.holding(.write) {
+        let copy = try client.copy(from: from, to: to, options: options, checkpointed: { told.signal() }, notify: notified.handler)
+        #expect(told.wait(until: kcs_monotonic() + 30_000_000_000))
+        #expect(copy.progress.destinations.map(\.state) == [.failed, .running] && copy.progress.writeErrors == 0b01)
+        #expect(notified.all.isEmpty)
+      }
+      #expect(try notified.wait()[0].progress.destinations.map(\.state) == [.failed, .done])
     }
   }
 

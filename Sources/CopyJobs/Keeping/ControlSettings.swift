@@ -1,3 +1,5 @@
+internal import KCopy
+
 /// What `ctl` asked for in an attempt and still holds after a restart.
 struct ControlSettings: Sendable, Equatable {
   var isPaused = false
@@ -19,6 +21,12 @@ struct ControlSettings: Sendable, Equatable {
 
   /// The commands that lead here.
   var commands: [JobCommand] { [rate, priority].compactMap { $0 } + (isPaused ? [.pause] : []) }
+
+  /// Changes what a copy begins with: told so once it runs, it would have begun without.
+  func apply(to options: inout CopyOptions) {
+    if case .rate(let rate)? = rate { options.rate = rate.map { max($0, 1) } }
+    if case .priority(let priority)? = priority { options.priority = priority }
+  }
 
   var text: String {
     var words = KeptWords()

@@ -139,7 +139,10 @@ extension JobService {
     let (engine, regions) = (admitted.client.engine, admitted.regions)
     var options = admitted.record.options
     // Asked for before it begins, or before a restart: then not a byte is moved.
-    options.startsPaused = job.life.withLock { $0.isPauseRequested }
+    job.life.withLock { life in
+      options.startsPaused = life.isPauseRequested
+      life.settings.apply(to: &options)
+    }
     let maps = again?.startingMaps ?? []
     let changed: @Sendable () -> Void = { job.lookAgain() }
     var checkpointed: (@Sendable () -> Void)?

@@ -107,10 +107,16 @@ extension Engine where Driver: ~Copyable {
       task.sides[destination].lostFlushes = 0
       pause(task, .error(error))
     } else {
-      task.fail(destination, error)
-      releaseSlots(task)
-      if task.request.options.errors == .stop { task.isHalted = true }
+      fail(task, destination, error)
     }
+  }
+
+  /// A destination has failed for good.  Who keeps how far a copy is hears of it where the others go on.
+  mutating func fail(_ task: CopyTask, _ destination: Int, _ error: TransferError) {
+    task.fail(destination, error)
+    releaseSlots(task)
+    if task.request.options.errors == .stop { task.isHalted = true }
+    if task.request.checkpointed != nil, !task.isStopped { outbox.append(.checkpointed(task)) }
   }
 
   /// Takes down that all that a destination was written since its last good flush may be lost.

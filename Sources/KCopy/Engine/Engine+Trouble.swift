@@ -96,9 +96,7 @@ extension Engine where Driver: ~Copyable {
     if mode == .pause {
       pause(task, .error(error))
     } else if let destination = token.destination {
-      task.fail(destination, error)
-      releaseSlots(task)
-      if mode == .stop { task.isHalted = true }
+      fail(task, destination, error)
     } else {
       task.note(error)
       task.isHalted = true
