@@ -79,7 +79,7 @@ extension JobService {
 
   /// Takes no more records, leaves what runs to the next daemon (or cancels it where there is none), and ends all waiting.
   ///
-  /// - Parameter seconds: how long it waits for devices that still have something in flight, and for the journal.
+  /// - Parameter seconds: how long it waits for devices that still have something in flight; the journal has one more.
   /// - Returns: the number of jobs that still have something in flight even so.
   public func stop(within seconds: UInt64) -> Int {
     stopping.store(true, ordering: .sequentiallyConsistent)
@@ -90,8 +90,9 @@ extension JobService {
     clients.endWaits()
     changes.events.endWaits()
     while unfinished.withLock({ $0 }) > 0, kcs_monotonic() < deadline { someEnded.wait(until: deadline) }
-    // What isn't written by then comes back as it was before.
-    isClosed.store(journal.close(until: deadline), ordering: .relaxed)
+    // What isn't written by then comes back as it was before.  A device that doesn't answer has taken all of the time, and
+    // the journal is on another one.
+    isClosed.store(journal.close(until: max(deadline, kcs_monotonic() + 1_000_000_000)), ordering: .relaxed)
     return unfinished.withLock { $0 }
   }
 
