@@ -100,7 +100,9 @@ struct Daemon {
   /// A daemon that was killed leaves a mount that answers ENOTCONN to whoever opens it; only such a one is taken away.
   private func detachDeadMount() throws(Failure) {
     // An open, for what stat says can still be remembered by the kernel.
-    let directory = unsafe kcs_open(mountPoint, O_RDONLY | O_DIRECTORY, 0)
+    var directory = unsafe kcs_open(mountPoint, O_RDONLY | O_DIRECTORY, 0)
+    // It has ended just now, in the middle of this question.
+    if directory == -ECONNABORTED { directory = unsafe kcs_open(mountPoint, O_RDONLY | O_DIRECTORY, 0) }
     guard directory < 0 else {
       defer { close(directory) }
       var system = statfs()
