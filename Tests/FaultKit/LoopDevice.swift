@@ -66,6 +66,13 @@ public final class LoopDevice: Resource, Sendable {
     }
   }
 
+  /// Waits until nobody holds it: the last writes of a process land after its end.
+  public func awaitFree() throws {
+    try eventually("nobody has \(path) to himself") {
+      try errnoName { try OpenFile(path, O_RDWR | O_EXCL).close() } != "EBUSY"
+    }
+  }
+
   /// Cuts the file under it to so many bytes, and tells the loop driver (`LOOP_SET_CAPACITY`); `size` stays what it was.
   public func shrink(to bytes: Int) throws {
     if truncate(backing, bytes) != 0 { throw SystemError(errno, "truncate \(backing)") }

@@ -61,21 +61,6 @@ func numbers(_ count: Int, of journal: Journal) throws -> [UInt64] {
   try (0..<count).map { _ in try journal.nextNumber() }
 }
 
-/// Runs SQL on a database with Python's sqlite3, a program that knows nothing of ours.
-///
-/// - Returns: what its queries gave, a row per line.
-@discardableResult
-func sql(_ statements: String..., on database: String) throws -> String {
-  let script = """
-    import sqlite3, sys
-    connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-    for statement in sys.argv[2:]:
-        for row in connection.execute(statement):
-            print(*row)
-    """
-  return try pythonCommand(script, [database] + statements).run().orThrow().line
-}
-
 /// Gives back what `fill` took: by cutting the file, which doesn't wait for whoever may still have it open.
 func makeRoom(_ directory: String) throws {
   try Files.write(directory + "/filler", [])

@@ -4,20 +4,6 @@ import Testing
 
 @Suite("retry")
 struct RetryTests {
-  /// The requests that a device has got since `mark` of them, of a kind, as its sectors of 512 bytes, each as often as it was asked for.
-  private func sectors(_ device: FaultDevice, _ kind: FaultDevice.Kind, since mark: Int) throws -> [Int] {
-    try device.requests.dropFirst(mark).filter { $0.kind == kind }.flatMap { Array($0.offset / 512..<($0.offset + $0.bytes) / 512) }
-  }
-
-  /// Whole blocks of 4096 bytes around some sectors: what is read may be rounded to them.
-  private func blocks(_ sectors: [Int]) -> Set<Int> { Set(sectors.flatMap { Array($0 / 8 * 8..<$0 / 8 * 8 + 8) }) }
-
-  /// What a map says is not on the disk.
-  private func lacking(_ job: Job, _ destination: Int = 0) throws -> [Int] {
-    let map = try job.map(destination)
-    return try (map.sectors("-") + map.sectors("?")).sorted()
-  }
-
   @Test("Only what the map lacks is read and written again, and then the destination is whole", arguments: ["drop", "ignore", "stop"])
   func lacking(mode: String) throws {
     try withDaemon { bench, daemon in
@@ -26,14 +12,14 @@ struct RetryTests {
       try device.setFaults([.write(6000...6000)])
       let job = try daemon.submit("from=\(source.path) to=\(device.path) errors=\(mode)")
       #expect(try job.result() == "EIO")
-      let rest = try lacking(job)
+      let rest = try job.lacking()
       // Of what was written no more than what was flushed is known to be on the disk.
       #expect(mode == "ignore" ? rest == [6000] : rest.contains(6000))
       try device.setFaults([])
       let (read, written) = (try source.requests.count, try device.requests.count)
       #expect(try job.control("retry") == "" && job.result() == "ok")
-      #expect(try sectors(device, .write, since: written).sorted() == rest)
-      let again = try sectors(source, .read, since: read)
+      #expect(try device.sectors(.write, since: written).sorted() == rest)
+      let again = try source.sectors(.read, since: read)
       #expect(Set(again).isSuperset(of: rest) && Set(again).isSubset(of: blocks(rest)) && Set(again).count == again.count)
       let status = try job.status()
       #expect(status["attempt"] == "2" && status["write_err"] == "0x0" && status["error"] == "" && status["error_at"] == "", "\(status)")
@@ -52,12 +38,12 @@ struct RetryTests {
       try devices[failing].setFaults([.write(4000...4007)])
       let job = try daemon.submit("from=\(source.path) to=\(devices[0].path) to=\(devices[1].path)")
       #expect(try job.result() == "EIO" && job.value("write_err") == "0x\(1 << failing)")
-      let rest = try lacking(job, failing)
+      let rest = try job.lacking(failing)
       try devices[failing].setFaults([])
       let marks = try devices.map { try $0.requests.count }
       #expect(try job.control("retry") == "" && job.result() == "ok")
-      #expect(try sectors(devices[1 - failing], .write, since: marks[1 - failing]).isEmpty)
-      #expect(try sectors(devices[failing], .write, since: marks[failing]).sorted() == rest)
+      #expect(try devices[1 - failing].sectors(.write, since: marks[1 - failing]).isEmpty)
+      #expect(try devices[failing].sectors(.write, since: marks[failing]).sorted() == rest)
       let status = try job.status()
       #expect(status["write_err"] == "0x0" && status["dest0_state"] == "done" && status["dest1_state"] == "done", "\(status)")
       #expect(status["dest0_error"] == "" && status["dest1_error"] == "" && status["bytes_durable"] == "\(4 << 20)", "\(status)")
@@ -73,11 +59,11 @@ struct RetryTests {
       let job = try daemon.submit("from=\(source.path) to=\(device.path) rate=4M")
       try eventually("some of it is copied") { try job.status().number("bytes_done") > 0 }
       #expect(try job.control("cancel") == "" && job.result() == "ECANCELED")
-      let rest = try lacking(job)
+      let rest = try job.lacking()
       #expect(!rest.isEmpty)
       let (read, written) = (try source.requests.count, try device.requests.count)
       #expect(try job.control("retry\nrate=max") == "" && job.result() == "ok")
-      #expect(try sectors(device, .write, since: written).sorted() == rest && sectors(source, .read, since: read).sorted() == rest)
+      #expect(try device.sectors(.write, since: written).sorted() == rest && source.sectors(.read, since: read).sorted() == rest)
       #expect(try Pattern.difference(device.loop.contents(), from: bytes) == nil)
       let status = try job.status()
       #expect(status["state"] == "done" && status["attempt"] == "2" && status["bytes_durable"] == "\(16 << 20)", "\(status)")
@@ -91,7 +77,7 @@ struct RetryTests {
       let bytes = try source.fill(seed: 1)
       try device.setFaults([.write(7000...7031)])
       let job = try daemon.submit("from=\(source.path) to=\(device.path) errors=ignore")
-      #expect(try job.result() == "EIO" && lacking(job) == Array(7000...7031))
+      #expect(try job.result() == "EIO" && job.lacking() == Array(7000...7031))
       try device.setFaults([])
       try device.hold(.write)
       #expect(try job.control("retry") == "")
@@ -99,11 +85,11 @@ struct RetryTests {
       #expect(try job.control("cancel") == "")
       try device.open(.write)
       #expect(try job.result() == "ECANCELED")
-      let rest = try lacking(job)
+      let rest = try job.lacking()
       #expect(!rest.isEmpty && Set(rest).isSubset(of: 7000...7031))
       let mark = try device.requests.count
       #expect(try job.control("retry") == "" && job.result() == "ok" && job.status()["attempt"] == "3")
-      #expect(try sectors(device, .write, since: mark).sorted() == rest && Pattern.difference(device.loop.contents(), from: bytes) == nil)
+      #expect(try device.sectors(.write, since: mark).sorted() == rest && Pattern.difference(device.loop.contents(), from: bytes) == nil)
     }
   }
 
@@ -118,7 +104,7 @@ struct RetryTests {
       try device.setFaults([])
       let mark = try device.requests.count
       #expect(try job.control("retry") == "" && job.result() == "ok")
-      #expect(try sectors(device, .write, since: mark).sorted() == Array(0..<8192))
+      #expect(try device.sectors(.write, since: mark).sorted() == Array(0..<8192))
       #expect(try Pattern.difference(device.loop.contents(), from: bytes) == nil && job.status()["bytes_durable"] == "0")
     }
   }
@@ -171,12 +157,12 @@ struct RetryTests {
       let bytes = try source.loop.fill(seed: 1)
       try source.setFaults([.read(5000...5000)])
       let job = try daemon.submit("from=\(source.path) to=\(destination.path) errors=ignore")
-      #expect(try job.result() == "EIO" && job.value("read_err") == "1" && lacking(job) == [5000])
+      #expect(try job.result() == "EIO" && job.value("read_err") == "1" && job.lacking() == [5000])
       try source.setFaults([])
       let (mark, written) = (try source.requests.count, try destination.counters.bytesWritten)
       #expect(try job.control("retry") == "" && job.result() == "ok" && job.value("read_err") == "0")
       #expect(
-        try Set(sectors(source, .read, since: mark)).isSubset(of: blocks([5000])) && destination.counters.bytesWritten - written <= 4096)
+        try Set(source.sectors(.read, since: mark)).isSubset(of: blocks([5000])) && destination.counters.bytesWritten - written <= 4096)
       #expect(try Pattern.difference(destination.contents(), from: bytes) == nil)
     }
   }
@@ -191,7 +177,7 @@ struct RetryTests {
       for attempt in 1...3 {
         let status = try Words(job.text("wait"))
         #expect(status["state"] == "failed" && status["attempt"] == "\(attempt)" && status["write_err"] == "0x1", "\(status)")
-        #expect(try status["error_at"] == "\(6000 * 512)B" && lacking(job) == [6000])
+        #expect(try status["error_at"] == "\(6000 * 512)B" && job.lacking() == [6000])
         if attempt == 3 { try device.setFaults([]) }
         #expect(try job.control("retry") == "")
       }
