@@ -62,8 +62,11 @@ final class CopyWatch: @unchecked Sendable {
     checkpoints.append(
       Checkpoint(at: world.now - SimulatedWorld.start, progress: copy.progress, maps: destinations.indices.map { copy.map(of: $0) }))
     promise(checkpoints[checkpoints.count - 1].maps)
-    if !spec.takesCheckpoints || !spec.options.flushes { complain("a checkpoint that nobody asked for") }
+    if !spec.takesCheckpoints { complain("a checkpoint that nobody asked for") }
     if isFinal { complain("a checkpoint after the notification") }
+    // Of a destination that failed it is told at once, and without flushes too.
+    if copy.progress.destinations.contains(where: { $0.state == .failed }) { return }
+    if !spec.options.flushes { complain("a checkpoint that nobody asked for") }
     if world.now < (postedAt ?? .max) + Span.second { complain("a checkpoint of a copy of less than a second") }
   }
 
