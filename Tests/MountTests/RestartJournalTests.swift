@@ -147,6 +147,28 @@ struct RestartJournalTests {
     }
   }
 
+  @Test("A daemon that was killed is followed by one that serves although the disk is full, and goes on once there is room")
+  func fullAtStart() throws {
+    try withWorkbench { bench in
+      let stage = try Stage(bench, .full)
+      let mount = stage.mount
+      let source = try bench.file("source", Pattern.bytes(1 << 20, seed: 1))
+      try mount.daemon.copy("from=\(source) to=\(bench.disk)/early create=yes", as: "early")
+      _ = try mount.daemon.submit("from=\(source) to=\(bench.disk)/slow create=yes rate=64K", as: "slow")
+      try mount.stop(.killed)
+      try stage.begin()
+      try mount.start()
+      #expect(try mount.job("early").result() == "ok" && mount.job("slow").control("rate=max") == "")
+      try eventually("it has ended, and can't say so") { try mount.job("slow").status()["phase"] == "journal" }
+      #expect(try errnoName { _ = try mount.daemon.submit("op=none", as: "late") } == "ENOSPC")
+      try stage.end()
+      #expect(try mount.job("slow").result() == "ok")
+      try mount.daemon.copy("op=none", as: "late")
+      // The state goes before the daemon does.
+      try mount.stop(.terminated)
+    }
+  }
+
   struct Damage: CustomTestStringConvertible, Sendable {
     let testDescription: String
     let says: String
