@@ -55,8 +55,8 @@ class LargeCopies:
 
 
 LARGE = (
-  LargeCopies(LoopsOnTmpfs, "tmpfs", 1, 12 * GIB), LargeCopies(LoopsOnTmpfs, "tmpfs", 3, 4 * GIB),
-  LargeCopies(FilesOnDisk, "disk", 1, 4 * GIB), LargeCopies(FilesOnDisk, "disk", 3, 4 * GIB),
+  LargeCopies(LoopsOnTmpfs, "tmpfs", 1, 9 * GIB), LargeCopies(LoopsOnTmpfs, "tmpfs", 3, 4 * GIB),
+  LargeCopies(FilesOnDisk, "disk", 1, 4 * GIB), LargeCopies(FilesOnDisk, "disk", 3, 2 * GIB),
 )
 LARGE_AIM = 0.98
 

@@ -78,7 +78,7 @@ class LoopsOnTmpfs(Medium):
   title = "loop devices on tmpfs"
 
   def __init__(self, stack, folder, size, destinations=DESTINATIONS, is_sparse=False):
-    """`is_sparse`: the source has a MiB of data in every 16, and its holes take no memory."""
+    """`is_sparse`: the source has a MiB of data in every 16, its holes take no memory, and the destinations are not filled one by one."""
     super().__init__(size)
     self._is_sparse = is_sparse
     total = size * destinations + (size * MIB // SPARSE if is_sparse else size)
@@ -86,8 +86,8 @@ class LoopsOnTmpfs(Medium):
     devices = []
     for name in ["source", *(f"destination{i}" for i in range(destinations))]:
       path = os.path.join(mount_point, name)
-      if name == "source" and is_sparse:
-        fill_sparsely(path, size)
+      if is_sparse:
+        make_sampled(path, size, is_source=name == "source")
       else:
         fill(path, size, os.urandom if name == "source" else bytes)
       stack.callback(_detach, path)
@@ -178,9 +178,13 @@ def fill(path, size, data):
     os.fsync(file.fileno())
 
 
-def fill_sparsely(path, size):
-  """Makes a file of `size` bytes with a MiB of random data at the start of every 16, and holes between."""
+def make_sampled(path, size, is_source):
+  """Makes a file of `size` bytes in no time: a source with a MiB of random data at the start of every 16 and holes between, or a
+  destination that has all its blocks and no data."""
   with open(path, "xb", buffering=0) as file:
+    if not is_source:
+      os.posix_fallocate(file.fileno(), 0, size)
+      return
     os.truncate(file.fileno(), size)
     for place in range(0, size, SPARSE):
       if os.pwrite(file.fileno(), os.urandom(MIB), place) != MIB:
