@@ -21,6 +21,7 @@ let package = Package(
     .executable(name: "kcopy-workload", targets: ["kcopy-workload"]),
     .executable(name: "idle-fuse", targets: ["idle-fuse"]),
     .executable(name: "mount-client", targets: ["mount-client"]),
+    .executable(name: "plain-copy", targets: ["plain-copy"]),
     .executable(name: "power-disk", targets: ["power-disk"]),
   ],
   dependencies: [
@@ -56,6 +57,10 @@ let package = Package(
     .executableTarget(
       name: "idle-fuse", dependencies: ["CFuse3"], path: "Tests/Benchmarks/IdleFuse", cSettings: [.treatAllWarnings(as: .error)]),
     .executableTarget(name: "mount-client", path: "Tests/Benchmarks/MountClient", cSettings: [.treatAllWarnings(as: .error)]),
+    // What its jobs are measured against.
+    .executableTarget(
+      name: "plain-copy", dependencies: ["CUring", "CSQLite"], path: "Tests/Benchmarks/PlainCopy",
+      cSettings: [.treatAllWarnings(as: .error)]),
 
     // What the crash tests copy to.
     .executableTarget(name: "power-disk", dependencies: ["CFuse3"], path: "Tests/PowerDisk", cSettings: [.treatAllWarnings(as: .error)]),

@@ -12,6 +12,8 @@ public final class Admission: Sendable {
   /// `st_dev` of our own mount: a path in there would wait for ourselves.
   private let ownMount = Locked<UInt64?>(nil)
   private let places = KnownPlaces()
+  /// How many have a share of a source beside the first, by its device.
+  private let sharers = Locked<[ObjectIdentifier: Int]>([:])
 
   public init(table: DeviceTable) { self.table = table }
 
@@ -79,9 +81,28 @@ public final class Admission: Sendable {
     return true
   }
 
+  /// Takes one more share of what is open, for the caller whom it was opened for: each share is given back by itself.
+  public func share(_ endpoint: Endpoint) {
+    if endpoint.isShared {
+      table.shareAgain(endpoint.device)
+    } else {
+      sharers.withLock { $0[ObjectIdentifier(endpoint.device), default: 0] += 1 }
+    }
+  }
+
+  /// Whether somebody else keeps the source open: then a share of it was given back.
+  private func leaveToOthers(_ device: Device) -> Bool {
+    sharers.withLock { sharers in
+      guard let others = sharers[ObjectIdentifier(device)] else { return false }
+      sharers[ObjectIdentifier(device)] = others > 1 ? others - 1 : nil
+      return true
+    }
+  }
+
   /// Gives an endpoint back; `done` is called once nothing of it is open: with 0, or the errno of `close(2)`.
   public func close(_ endpoint: Endpoint, _ done: @escaping @Sendable (Int32) -> Void) {
-    if endpoint.isShared { table.release(endpoint.device, done: done) } else { endpoint.device.close(done) }
+    if endpoint.isShared { return table.release(endpoint.device, done: done) }
+    if leaveToOthers(endpoint.device) { done(0) } else { endpoint.device.close(done) }
   }
 
   /// Undoes an open whose record is refused: a file that was made for it is gone, and a device is free on return.

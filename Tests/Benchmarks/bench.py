@@ -9,6 +9,9 @@ without a mount, beside fio with the same sizes and depths.
 
 Then the mount itself (M): jobs made, status read and batches written, beside a FUSE program in C that does nothing; how soon a waiting
 reader is woken; a mount with 100,000 jobs.
+
+Then what durability costs (R): large copies with checkpoints and without, small jobs one at a time and in batches, beside programs in C
+that do the same by hand, and a dd for each.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
+import durable
 import kcopyd
 import mount
 import report
@@ -36,8 +40,9 @@ def main():
   if os.geteuid() != 0:
     raise Failure("must run as root: it mounts a tmpfs, sets up loop devices and writes to them")
   stop.catch()
-  plan, workloads, mounts = selected(options), selected_workloads(options), mount.selected(options.only, options.without_kcopyfs)
-  if not plan and not workloads and not mounts:
+  plan, workloads = selected(options), selected_workloads(options)
+  mounts, durables = (part.selected(options.only, options.without_kcopyfs) for part in (mount, durable))
+  if not plan and not workloads and not mounts and not durables:
     raise Failure(f"--only {options.only}: no contender's name contains it")
   with undoing() as stack:
     folder = os.path.realpath(tempfile.mkdtemp(prefix="kcopyfs-bench-", dir=options.directory))
@@ -60,7 +65,10 @@ def main():
       cases += bench.workloads(workloads, folder)
     if mounts:
       cases += mount.measured(bench, mounts, folder)
-  for part, footnotes in ((plan, report.FOOTNOTES), (workloads, kcopyd.FOOTNOTES), (mounts, mount.FOOTNOTES)):
+    if durables:
+      cases += durable.measured(bench, durables, folder)
+  parts = ((plan, report.FOOTNOTES), (workloads, kcopyd.FOOTNOTES), (mounts, mount.FOOTNOTES), (durables, durable.FOOTNOTES))
+  for part, footnotes in parts:
     if part:
       print(f"\n{footnotes}")
   print()
@@ -76,13 +84,14 @@ def parse_options():
   parser.add_argument("--size", type=size, default=size("1G"),
                       help="bytes of the source, as 128M or 1G (1G); the devices of kcopyd's workloads always have 256M")
   parser.add_argument("--only", default="", metavar="SUBSTRING",
-                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs, kcopyd-4K-1to8/fio or mount-create/idle-fuse")
+                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs, kcopyd-4K-1to8/fio, mount-create/idle-fuse "
+                      "or durable-one/kcopyfs")
   parser.add_argument("--json", metavar="FILE", help="write every sample there too")
   parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
                       help="where to make the files on disk ($TMPDIR or /var/tmp)")
   parser.add_argument("--daemon", metavar="PATH", help="measure this kcopyfs and build none")
   parser.add_argument("--workload", metavar="PATH", help="measure the library by this kcopy-workload and build none")
-  parser.add_argument("--mount-programs", metavar="DIR", help="measure the mount by the idle-fuse and mount-client there and build none")
+  parser.add_argument("--mount-programs", metavar="DIR", help="measure by the idle-fuse, mount-client and plain-copy there and build none")
   parser.add_argument("--mount-options", default="state=none,pages=4096", metavar="OPTIONS", help="of the daemon (%(default)s)")
   parser.add_argument("--without-kcopyfs", action="store_true", help="measure the peers alone")
   options = parser.parse_args()
@@ -248,21 +257,9 @@ class Bench:
     medium.settle()
     environment = medium.environment() | self.pipes
     if contender.role == KCOPYFS:
-      return self.kcopyfs_copy(contender, environment)
+      return self.daemon.copy(contender.script, environment)
     sample, output = measure(contender.script, environment)
     return Sample(fio_seconds(output), sample.user, sample.system) if contender.role == LIMIT else sample
-
-  def kcopyfs_copy(self, contender, environment):
-    before = self.daemon.cpu()
-    try:
-      sample, output = measure(contender.script, environment | self.daemon.next_job())
-      if output.strip() != "ok":
-        raise Failure(f"{contender.script}\nresult is not ok: {output}")
-    except Failure as failure:
-      raise Failure(f"{failure}\n{self.daemon.evidence()}") from None
-    sample = self.daemon.sample(sample.seconds, before)
-    self.daemon.remove_job()
-    return sample
 
 
 def failures(error):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import select
 import signal
@@ -65,6 +66,11 @@ def measure(script, environment):
     output.seek(0)
     sample = Sample(seconds, after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime)
     return sample, output.read().decode(errors="replace")
+
+
+def said_pairs(output):
+  """The key=value pairs that a program of ours prints."""
+  return dict(re.findall(r"(\w+)=(\S+)", output))
 
 
 def _wait(pid, limit):

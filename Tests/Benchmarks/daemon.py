@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from commands import Failure, Sample, make_directory, remove_at_end, run, wait_until
+from commands import Failure, Sample, make_directory, measure, remove_at_end, run, wait_until
 
 START_LIMIT = 20.0
 STOP_LIMIT = 15.0
@@ -98,18 +98,38 @@ class Daemon(Server):
     self._jobs = 0
     self.version = " ".join(run("cat", os.path.join(self.mount_point, "version"), limit=START_LIMIT).split())
 
-  def next_job(self):
-    """The variables for the command of another job."""
+  def copy(self, script, environment):
+    """The Sample of one job by a script that prints its result; the job is gone after it."""
     self._jobs += 1
-    return {"MNT": self.mount_point, "JOB": f"b{self._jobs}"}
+    job = f"b{self._jobs}"
+    before = self.cpu()
+    try:
+      sample, output = measure(script, environment | {"MNT": self.mount_point, "JOB": job})
+      if output.strip() != "ok":
+        raise Failure(f"{script}\nresult is not ok: {output}")
+    except Failure as failure:
+      raise Failure(f"{failure}\n{self.evidence()}") from None
+    sample = self.sample(sample.seconds, before)
+    run("rmdir", os.path.join(self.mount_point, "jobs", job))
+    return sample
 
-  def remove_job(self):
-    run("rmdir", os.path.join(self.mount_point, "jobs", f"b{self._jobs}"))
+  def await_jobs(self, limit):
+    """Waits until all jobs of the client `default` are final."""
+    def unfinished():
+      return int(run("cat", os.path.join(self.mount_point, "clients/default/jobs"), limit=limit))
+    wait_until(lambda: unfinished() == 0, limit, f"jobs are not final after {limit:.0f} s\n{self.evidence()}")
+
+  def require_done(self, count):
+    """So many jobs are there, and all are done: a rate of something else would be none."""
+    with open(os.path.join(self.mount_point, "list"), encoding="utf-8") as file:
+      done = sum(" state=done " in line for line in file)
+    if done != count:
+      raise Failure(f"{done} jobs are done of {count}\n{self.evidence()}")
 
   def evidence(self):
     """What the daemon says about a failure: the refusals in the mount, the job's status, the log."""
     texts = []
-    for name in ["errors", f"jobs/b{self._jobs}/status"]:
+    for name in ["errors", *([f"jobs/b{self._jobs}/status"] if self._jobs else [])]:
       try:
         texts.append(f"{name}: {run('cat', os.path.join(self.mount_point, name), limit=10).strip()}")
       except Failure as failure:

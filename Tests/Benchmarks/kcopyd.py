@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 import report
-from commands import Failure, Sample, run
+from commands import Failure, Sample, run, said_pairs
 from contenders import LIBRARY, LIMIT, Contender
 
 KIB = 1 << 10
@@ -101,7 +101,7 @@ def _fio(shape, engine, tuned=""):
 def transport(program, medium):
   """What moves KCopy's bytes on this machine: the ring, or threads where io_uring is refused."""
   paths = ["--source", medium.source, "--destination", medium.destinations[0]]
-  return _pairs(run(program, *paths, "--job-size", "4K", "--jobs", "1", "--depth", "1"))["transport"]
+  return said_pairs(run(program, *paths, "--job-size", "4K", "--jobs", "1", "--depth", "1"))["transport"]
 
 
 def sample(contender, shape, output):
@@ -112,13 +112,8 @@ def sample(contender, shape, output):
   return taken
 
 
-def _pairs(output):
-  """The key=value pairs that the program of the workloads prints."""
-  return dict(pair.partition("=")[::2] for pair in output.split())
-
-
 def _kcopy_sample(shape, output):
-  said = _pairs(output)
+  said = said_pairs(output)
   asked = {"jobs": shape.jobs, "notifications": shape.jobs, "bytes": shape.jobs * shape.size, "errors": 0}
   if any(said.get(key) != str(value) for key, value in asked.items()):
     return None

@@ -7,6 +7,9 @@ import shutil
 from commands import Failure, make_directory, remove_at_end, run, wait_until
 
 MIB = 1 << 20
+GIB = 1 << 30
+SPARSE = 16 * MIB
+"""Bytes of a sparse source with one MiB of data each."""
 DESTINATIONS = 3
 SPARE_MEMORY = 1 << 30
 """Bytes that must stay available beside the tmpfs, so that nobody is measured while the kernel reclaims."""
@@ -46,20 +49,47 @@ class Medium:
     for path in self.destinations[:count]:
       run("cmp", self.source, path, limit=1800)
 
+  def wipe_samples(self, count):
+    """As `wipe`, at the samples alone: a MiB of every 16."""
+    for path in self.destinations[:count]:
+      with open(path, "r+b", buffering=0) as file:
+        for place in range(0, self.size, SPARSE):
+          os.pwrite(file.fileno(), bytes(MIB), place)
+        os.fsync(file.fileno())
+
+  def verify_samples(self, count):
+    """Compares destinations with the source at the samples, from the medium."""
+    self.settle()
+    for path in self.destinations[:count]:
+      with open(self.source, "rb", buffering=0) as source, open(path, "rb", buffering=0) as destination:
+        for place in range(0, self.size, SPARSE):
+          expected, found = (os.pread(file.fileno(), MIB, place) for file in (source, destination))
+          if expected != found or len(expected) != MIB:
+            raise Failure(f"{path} differs in the MiB at {place}")
+
+  def flushes(self, _count):
+    """How many flushes each destination has seen so far; none of what doesn't count them."""
+    return []
+
 
 class LoopsOnTmpfs(Medium):
   """Loop devices with direct I/O over files of a tmpfs that is mounted for them."""
 
   title = "loop devices on tmpfs"
 
-  def __init__(self, stack, folder, size, destinations=DESTINATIONS):
+  def __init__(self, stack, folder, size, destinations=DESTINATIONS, is_sparse=False):
+    """`is_sparse`: the source has a MiB of data in every 16, its holes take no memory, and the destinations are not filled one by one."""
     super().__init__(size)
-    total = size * (1 + destinations)
+    self._is_sparse = is_sparse
+    total = size * destinations + (size * MIB // SPARSE if is_sparse else size)
     mount_point = make_tmpfs(stack, os.path.join(folder, "tmpfs"), total)
     devices = []
     for name in ["source", *(f"destination{i}" for i in range(destinations))]:
       path = os.path.join(mount_point, name)
-      fill(path, size, os.urandom if name == "source" else bytes)
+      if is_sparse:
+        make_sampled(path, size, is_source=name == "source")
+      else:
+        fill(path, size, os.urandom if name == "source" else bytes)
       stack.callback(_detach, path)
       devices.append(_attach(path))
     self.source, *self.destinations = devices
@@ -68,7 +98,16 @@ class LoopsOnTmpfs(Medium):
     run("blockdev", "--flushbufs", path)
 
   def describe(self):
-    return "loop devices with --direct-io=on, backed by files on a tmpfs"
+    holes = ", the source's with a MiB of data in every 16 and holes between" if self._is_sparse else ""
+    return f"loop devices with --direct-io=on, backed by files on a tmpfs{holes}"
+
+  def flushes(self, count):
+    return [self._flushes(path) for path in self.destinations[:count]]
+
+  @staticmethod
+  def _flushes(device):
+    with open(f"/sys/block/{os.path.basename(device)}/stat", encoding="ascii") as file:
+      return int(file.read().split()[15])
 
 
 class FilesOnDisk(Medium):
@@ -76,18 +115,18 @@ class FilesOnDisk(Medium):
 
   title = "files on disk"
 
-  def __init__(self, stack, folder, size):
+  def __init__(self, stack, folder, size, destinations=DESTINATIONS):
     super().__init__(size)
     self.folder = folder
     kind = mount_of(folder)[0]
     if kind in NOT_DISKS:
       raise Failure(f"{folder} is on {kind}, not on a disk: name a directory that is with --directory")
-    needed = size * (1 + DESTINATIONS) * 9 // 8
+    needed = size * (1 + destinations) * 9 // 8
     free = shutil.disk_usage(folder).free
     if free < needed:
       raise Failure(f"{folder}: {free // MIB} MiB free, {needed // MIB} MiB needed: take --directory or a smaller --size")
     self.source, *self.destinations = (
-      remove_at_end(stack, os.path.join(folder, name)) for name in ["source", *(f"destination{i}" for i in range(DESTINATIONS))])
+      remove_at_end(stack, os.path.join(folder, name)) for name in ["source", *(f"destination{i}" for i in range(destinations))])
     fill(self.source, size, os.urandom)
     for path in self.destinations:
       fill(path, size, bytes)
@@ -137,6 +176,19 @@ def fill(path, size, data):
       if file.write(data(4 * MIB)) != 4 * MIB:
         raise Failure(f"{path}: a short write; is the file system full?")
     os.fsync(file.fileno())
+
+
+def make_sampled(path, size, is_source):
+  """Makes a file of `size` bytes in no time: a source with a MiB of random data at the start of every 16 and holes between, or a
+  destination that has all its blocks and no data."""
+  with open(path, "xb", buffering=0) as file:
+    if not is_source:
+      os.posix_fallocate(file.fileno(), 0, size)
+      return
+    os.truncate(file.fileno(), size)
+    for place in range(0, size, SPARSE):
+      if os.pwrite(file.fileno(), os.urandom(MIB), place) != MIB:
+        raise Failure(f"{path}: a short write; is the file system full?")
 
 
 def mount_of(folder):

@@ -6,12 +6,11 @@ Each run has a mount of its own, so that nobody pays for the jobs of the run bef
 
 import contextlib
 import os
-import re
 from dataclasses import dataclass, replace
 from statistics import mean, median
 
 import report
-from commands import Failure, make_directory, measure, run, undoing, wait_until
+from commands import Failure, make_directory, measure, said_pairs, undoing
 from contenders import KCOPYFS, LIMIT, Contender
 from daemon import Daemon, Server
 from measures import Measure, MeasureCase, verdict
@@ -185,7 +184,7 @@ class MountBench:
         server = Server(stack, self.folder, self._program("idle-fuse"), Server.MOUNT, self.status)
       before = server.cpu()
       output = self.client(contender.script, server, RECORDS=self.records["none"])[1]
-      said = _pairs(output)
+      said = said_pairs(output)
       if said["operations"] != str(rate.count):
         raise Failure(f"{contender.script}\nis not what was asked for: {output.strip()}")
       sample = server.sample(float(said["seconds"]), before)
@@ -203,17 +202,8 @@ class MountBench:
     self.client(f'echo "from={self.source}@0+{size} to={self.destination}" > $MNT/jobs/one && cat $MNT/jobs/one/result', daemon)
 
   def check(self, daemon, count):
-    """So many jobs are there, and become done: a rate of something else would be none."""
-    self.await_jobs(daemon)
-    with open(os.path.join(daemon.mount_point, "list"), encoding="utf-8") as file:
-      done = sum(" state=done " in line for line in file)
-    if done != count:
-      raise Failure(f"{done} jobs are done of {count}\n{daemon.evidence()}")
-
-  def await_jobs(self, daemon):
-    def unfinished():
-      return int(run("cat", os.path.join(daemon.mount_point, "clients/default/jobs"), limit=FINAL_LIMIT))
-    wait_until(lambda: unfinished() == 0, FINAL_LIMIT, f"jobs are not final after {FINAL_LIMIT:.0f} s")
+    daemon.await_jobs(FINAL_LIMIT)
+    daemon.require_done(count)
 
   # MARK: Waking
 
@@ -255,7 +245,7 @@ class MountBench:
       self.copy(daemon, f"{WARM_UP}B")
       before = daemon.resident()
       sample, output = self.client(BATCH, daemon, RECORDS=self.records[name])
-      submitting = float(_pairs(output)["seconds"])
+      submitting = float(said_pairs(output)["seconds"])
       values = {"records a second, submitted": count / submitting, "records a second, to the last job's end": count / sample.seconds}
       self.check(daemon, 1 + count)
       values["memory a job, bytes"] = (daemon.resident() - before) / count
@@ -264,7 +254,7 @@ class MountBench:
         if int(output) - count not in (1, 2):
           raise Failure(f"{script}\nhas {output.strip()} lines for {1 + count} jobs")
         values[f"{what}, seconds"] = sample.seconds
-      said = _pairs(self.client(WHOLE, daemon)[1])
+      said = said_pairs(self.client(WHOLE, daemon)[1])
       if int(said["lines"]) != 1 + count:
         raise Failure(f"{WHOLE}\nhas {said['lines']} lines for {1 + count} jobs, {said['bytes']} bytes of {said['size']}")
       return values | {"list in one read, seconds": float(said["seconds"])}
@@ -274,11 +264,6 @@ BATCH = f"$CLIENT batch $MNT $RECORDS {LINES_A_WRITE} && cat $MNT/clients/defaul
 LISTINGS = {
   "ls -l jobs": "LC_ALL=C ls -l $MNT/jobs | wc -l", "ls jobs": "LC_ALL=C ls $MNT/jobs | wc -l", "cat list": "cat $MNT/list | wc -l"}
 WHOLE = "$CLIENT whole $MNT list"
-
-
-def _pairs(output):
-  """The key=value pairs that the client prints."""
-  return dict(re.findall(r"(\w+)=(\S+)", output))
 
 
 def measured(bench, plan, folder):

@@ -106,6 +106,49 @@ struct SubmissionTests {
     }
   }
 
+  /// Records of a write that copy one page each, from one file to another.
+  private func pages(_ counter: Counter, to target: String, _ range: Range<Int>) -> String {
+    range.map { "from=\(counter.source)@\(4096 * ($0 % 2))B+4K to=\(target)@\(4096 * $0)B\n" }.joined()
+  }
+
+  @Test("Records of one write that name the same paths have them open once between them, and nothing is open after the last")
+  func sharedOpens() throws {
+    try withCounter { (counter) throws in
+      let target = try counter.bench.file("target", [UInt8](repeating: 0, count: 8 * 4096))
+      func openWhileDecided(_ records: String) throws -> Int {
+        let answer = Answer(held: true)
+        _ = counter.submission().write(records, answer)
+        try eventually("the records are decided") { answer.isAsked }
+        let count = try openFiles(below: counter.bench.disk).count
+        answer.open()
+        #expect(try answer.count() == records.utf8.count)
+        for job in counter.jobs.table.all { #expect(try counter.finished(job.facts.name).snapshot.state == .done) }
+        try eventually("nothing is open any more") { try openFiles(below: counter.bench.disk).isEmpty }
+        return count
+      }
+      let single = try openWhileDecided(pages(counter, to: target, 0..<1))
+      #expect(try single > 1 && openWhileDecided(pages(counter, to: target, 1..<8)) == single)
+      let source = try Files.read(counter.source)
+      #expect(try Files.read(target) == (0..<4).flatMap { _ in source[..<8192] })
+    }
+  }
+
+  @Test("What records of one write share is closed too when a later one of them is refused, or nobody waits for any")
+  func sharedUndone() throws {
+    try withCounter { (counter) throws in
+      let target = try counter.bench.file("target", [UInt8](repeating: 0, count: 8 * 4096))
+      let good = pages(counter, to: target, 0..<3)
+      #expect(try counter.submission().write(good + pages(counter, to: target, 2..<4)).count() == good.utf8.count)
+      for name in ["1", "2", "3"] { #expect(try counter.finished(name).snapshot.state == .done) }
+      try eventually("nothing is open any more") { try openFiles(below: counter.bench.disk).isEmpty }
+      let gone = Answer(gone: true)
+      _ = counter.submission().write(good, gone)
+      try eventually("the records are undone") { try gone.isAsked && openFiles(below: counter.bench.disk).isEmpty }
+      // Their claims are free.
+      #expect(try counter.submission().write(good).count() == good.utf8.count)
+    }
+  }
+
   @Test("While one write is being decided another to the same open file is EBUSY, and to another is not")
   func busy() throws {
     try withCounter { (counter) throws in

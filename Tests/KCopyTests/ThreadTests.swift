@@ -37,6 +37,51 @@ struct ThreadTests {
     try eventually("nothing holds it") { held == nil }
   }
 
+  @Test("A thread whose body is over serves the next one under its name, holds nothing of the last, and is used by one at a time")
+  func spareThreads() throws {
+    let spare = SpareThreads(most: 1)
+    let seen = Locked<[Int32: String]>([:])
+    weak var held: AnyObject?
+    /// Runs a body, and tells its thread.
+    func served(_ name: String) throws -> Int32 {
+      final class Object: Sendable {}
+      let object = Object()
+      held = object
+      let thread = Locked<Int32>(0)
+      let done = Semaphore()
+      try spare.run(name) {
+        let number = kcs_gettid()
+        let text = (try? Files.text("/proc/self/task/\(number)/comm")) ?? ""
+        seen.withLock { $0[number] = text }
+        withExtendedLifetime(object) { thread.withLock { $0 = number } }
+        done.signal()
+      }
+      #expect(done.wait(until: kcs_monotonic() + 30_000_000_000))
+      return thread.withLock { $0 }
+    }
+    let first = try served("first")
+    #expect(seen.withLock { $0[first] } == "first\n")
+    var name = 0
+    try eventually("a thread serves again") {
+      name += 1
+      let known = Set(seen.withLock { $0.keys })
+      let thread = try served("again\(name)")
+      #expect(seen.withLock { $0[thread] } == "again\(name)\n")
+      return known.contains(thread)
+    }
+    try eventually("nothing holds what the body held") { held == nil }
+    // One that is at work is not spare.
+    let (begun, end, other) = (Semaphore(), Semaphore(), Semaphore())
+    try spare.run("long") {
+      begun.signal()
+      end.wait()
+    }
+    begun.wait()
+    try spare.run("other") { other.signal() }
+    #expect(other.wait(until: kcs_monotonic() + 30_000_000_000))
+    end.signal()
+  }
+
   @Test("Work is done in the order it was given, on one thread, that before a finish too; after it work is refused")
   func blockingThread() throws {
     let thread = BlockingThreads("blocking", most: 1)

@@ -1,6 +1,6 @@
 /// The claims on one root object, by where they begin, so that a hundred thousand of them are soon looked through.
 ///
-/// They are kept in runs of a few hundred, each with the furthest end of its claims: a run that ends before a place is
+/// They are kept in runs of a hundred or so, each with the furthest end of its claims: a run that ends before a place is
 /// passed over as a whole.
 struct ClaimIndex {
   struct Entry {
@@ -14,6 +14,8 @@ struct ClaimIndex {
     var entries: [Entry]
     var end: UInt64 = 0
     var writtenEnd: UInt64 = 0
+    /// The length of the longest claim, at the least.
+    var longest: UInt64 = 0
 
     init(_ entries: [Entry]) {
       self.entries = entries
@@ -21,20 +23,37 @@ struct ClaimIndex {
     }
 
     mutating func measure() {
-      (end, writtenEnd) = (0, 0)
-      for entry in entries { extend(entry.claim) }
+      (end, writtenEnd, longest) = (0, 0, 0)
+      for index in entries.indices { extend(entries[index].claim) }
     }
 
     mutating func extend(_ claim: Claims.Claim) {
       end = max(end, claim.end)
       if claim.isWrite { writtenEnd = max(writtenEnd, claim.end) }
+      longest = max(longest, claim.end - claim.start)
+    }
+
+    /// Removes the entries of an owner that begin at a place.
+    mutating func remove(_ owner: UInt64, from start: UInt64) {
+      var index = index(from: start)
+      var isMeasured = true
+      while index < entries.count, entries[index].claim.start == start {
+        guard entries[index].owner == owner else {
+          index += 1
+          continue
+        }
+        let claim = entries.remove(at: index).claim
+        if claim.end == end || claim.end == writtenEnd { isMeasured = false }
+      }
+      // As long as the furthest stays it is right; the longest may be shorter by now, and then a little more is looked at.
+      if !isMeasured { measure() }
     }
 
     /// The first entry that begins at a place or after it.
     func index(from start: UInt64) -> Int { partition(entries.count) { entries[$0].claim.start >= start } }
   }
 
-  private static let longestRun = 512
+  private static let longestRun = 128
   private var runs: [Run] = []
 
   var isEmpty: Bool { runs.isEmpty }
@@ -70,25 +89,25 @@ struct ClaimIndex {
     // Claims that begin at one place can lie in several runs.
     var run = Self.partition(runs.count) { (runs[$0].entries.last?.claim.start ?? 0) >= start }
     while run < runs.count, let first = runs[run].entries.first, first.claim.start <= start {
-      let count = runs[run].entries.count
-      runs[run].entries.removeAll { $0.owner == owner && $0.claim.start == start }
-      if runs[run].entries.isEmpty {
-        runs.remove(at: run)
-        continue
-      }
-      if runs[run].entries.count < count { runs[run].measure() }
-      run += 1
+      runs[run].remove(owner, from: start)
+      if runs[run].entries.isEmpty { runs.remove(at: run) } else { run += 1 }
     }
   }
 
   /// A claim that a new one can't be beside: they overlap, and one of them writes.
   func conflict(with claim: Claims.Claim) -> Entry? {
-    for run in runs {
-      guard let first = run.entries.first, first.claim.start < claim.end else { return nil }
-      guard (claim.isWrite ? run.end : run.writtenEnd) > claim.start else { continue }
-      for entry in run.entries {
-        guard entry.claim.start < claim.end else { return nil }
-        if entry.claim.end > claim.start, entry.claim.isWrite || claim.isWrite { return entry }
+    for run in runs.indices {
+      guard let first = runs[run].entries.first?.claim.start, first < claim.end else { return nil }
+      guard (claim.isWrite ? runs[run].end : runs[run].writtenEnd) > claim.start else { continue }
+      // What begins further ahead than the longest claim reaches ends before the place.
+      let (earliest, isBelow) = claim.start.subtractingReportingOverflow(runs[run].longest)
+      var index = runs[run].index(from: isBelow ? 0 : earliest)
+      while index < runs[run].entries.count {
+        guard runs[run].entries[index].claim.start < claim.end else { return nil }
+        if runs[run].entries[index].claim.end > claim.start, runs[run].entries[index].claim.isWrite || claim.isWrite {
+          return runs[run].entries[index]
+        }
+        index += 1
       }
     }
     return nil

@@ -16,6 +16,8 @@ struct Admitting {
   let keeps: Bool
   /// Whether somebody still waits for the answer: nothing more is opened for a caller who was interrupted.
   let isAwaited: () -> Bool
+  /// What the records before this one, of the same write, have open.
+  let places = OpenPlaces()
 
   /// A record that may become a job, as far as that can be said without looking at a device.
   struct Candidate {
@@ -57,19 +59,29 @@ struct Admitting {
     try descriptors.take(need)
     do throws(Refusal) {
       return try opening { (opened) throws(Refusal) in
-        let source = try openSource(record, caller, &opened)
+        let source = try record.from.map { (text) throws(Refusal) in
+          try open(text, &opened) { () throws(Objection) in
+            try places.source(text.path, admission) { () throws(Objection) in try admission.openSource(text.path, for: caller) }
+          }
+        }
         var destinations: [Endpoint] = []
         for text in record.to {
           destinations.append(
-            try open(text, &opened) { () throws(Objection) in
-              try admission.openDestination(text.path, creates: record.create, for: caller)
-            })
+            try open(text, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
         return try claim(candidate, source: source, destinations: destinations, descriptors: need)
       }
     } catch {
+      places.removeAll()
       descriptors.giveBack(need)
       throw error
+    }
+  }
+
+  private func openDestination(_ path: String, creates: Bool, _ caller: Caller) throws(Objection) -> Endpoint {
+    if creates { return try admission.openDestination(path, creates: true, for: caller) }
+    return try places.destination(path, admission) { () throws(Objection) in
+      try admission.openDestination(path, creates: false, for: caller)
     }
   }
 
@@ -128,7 +140,7 @@ struct Admitting {
     let wanted = resolution.claims(source: source, destinations: destinations)
     let columns = (record.from.map { [$0.column] } ?? []) + record.to.map(\.column)
     let owner = try claims.take(wanted, job: candidate.name, columns: columns)
-    let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { admission.fingerprint(of: $0).text } : []
+    let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { places.fingerprint(of: $0, admission) } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,

@@ -270,12 +270,12 @@ public final class Submission: Sendable {
   }
 
   private func admit(_ batch: Batch) -> Decision {
-    decideEach(batch) { (record, decision) throws(Refusal) in
+    let admitting = jobs.admitting { self.isDeciding(batch.write) }
+    return decideEach(batch) { (record, decision) throws(Refusal) in
       if name != nil, hasJob || !decision.admitted.isEmpty {
         throw Refusal(errno: EBUSY, column: 0, text: "one file in jobs/ is one job; submit takes many")
       }
       try jobs.checkRoom(for: uid)
-      let admitting = jobs.admitting { self.isDeciding(batch.write) }
       let candidate = try admitting.candidate(record, name: name, caller: caller)
       guard let caller else { preconditionFailure("who cannot be seen has no candidate") }
       decision.admitted.append(try admitting.admit(candidate, caller: caller))

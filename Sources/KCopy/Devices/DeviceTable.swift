@@ -50,6 +50,16 @@ public final class DeviceTable: Sendable {
     }
   }
 
+  /// Takes one more share of a handle on behalf of somebody who has one, and whose right to it was proved by that.
+  public func shareAgain(_ device: Device) {
+    entries.withLock { entries in
+      guard case .open(let shared, let users) = entries[device.key], shared === device else {
+        preconditionFailure("who has a share of a handle keeps it open")
+      }
+      entries[device.key] = .open(device, users: users + 1)
+    }
+  }
+
   /// Gives a share back; the last one closes the handle.
   ///
   /// - Parameters:

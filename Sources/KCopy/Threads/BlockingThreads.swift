@@ -37,7 +37,7 @@ final class BlockingThreads: Sendable {
     }
     guard isWanted else { return }
     do throws(DeviceError) {
-      try SystemThread(name) { [self] in run() }.detach()
+      try SpareThreads.shared.run(name) { [self] in run() }
     } catch {
       leave()
       throw error

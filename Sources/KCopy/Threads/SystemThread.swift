@@ -33,9 +33,12 @@ public final class SystemThread: Sendable {
   private static let entry: @convention(c) @Sendable (UnsafeMutableRawPointer?) -> Void = { context in
     guard let context = unsafe context else { return }
     let start = unsafe Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
-    unsafe kcs_name_thread(start.name)
+    rename(start.name)
     start.body()
   }
+
+  /// Has the kernel show the calling thread under another name.
+  static func rename(_ name: String) { unsafe kcs_name_thread(name) }
 
   /// Waits for the body's end; once only, and never from the thread itself.
   public func join() {

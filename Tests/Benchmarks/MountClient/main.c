@@ -37,7 +37,31 @@ int open_in(const char *mount, const char *name, int flags) {
   return file;
 }
 
-static void report(uint64_t operations, uint64_t begin) {
+void read_text(int file, char *text, size_t size, const char *what) {
+  ssize_t length = read(file, text, size - 1);
+  if (length <= 0) fail("read of %s", what);
+  text[length] = 0;
+}
+
+void submit_job(int submit, const char *line, size_t length, char *name, size_t size) {
+  if (write(submit, line, length) != (ssize_t)length) fail("write to submit");
+  read_text(submit, name, size, "submit");
+  name[strcspn(name, "\n")] = 0;
+}
+
+char *read_whole(const char *path, size_t *size) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat facts;
+  if (file < 0 || fstat(file, &facts)) fail("%s", path);
+  *size = (size_t)facts.st_size;
+  char *text = malloc(*size + 1);
+  if (!text || read(file, text, *size) != facts.st_size) fail("%s", path);
+  text[*size] = 0;
+  close(file);
+  return text;
+}
+
+void report(uint64_t operations, uint64_t begin) {
   double seconds = (double)(now(CLOCK_MONOTONIC) - begin) / 1e9;
   printf("operations=%lu seconds=%.6f nanoseconds=%.1f\n", (unsigned long)operations, seconds, seconds * 1e9 / (double)operations);
 }
@@ -70,8 +94,7 @@ static void status(const char *mount, const char *name, uint64_t count) {
   report(count, begin);
 }
 
-/* The end of so many lines from here on. */
-static const char *after_lines(const char *text, const char *end, uint64_t lines) {
+const char *after_lines(const char *text, const char *end, uint64_t lines) {
   for (; lines > 0 && text < end; lines--) {
     const char *newline = memchr(text, '\n', (size_t)(end - text));
     text = newline ? newline + 1 : end;
@@ -89,21 +112,16 @@ static void await_jobs(const char *mount) {
 
 /* The lines of a file to submit, so many a write. */
 static void batch(const char *mount, const char *path, uint64_t lines) {
-  int file = open(path, O_RDONLY | O_CLOEXEC);
-  struct stat facts;
-  if (file < 0 || fstat(file, &facts)) fail("%s", path);
-  char *text = malloc((size_t)facts.st_size + 1);
-  if (!text || read(file, text, (size_t)facts.st_size) != facts.st_size) fail("%s", path);
-  close(file);
-  const char *end = text + facts.st_size;
+  size_t size;
+  char *text = read_whole(path, &size);
+  const char *end = text + size;
   uint64_t records = 0;
   for (const char *line = text; line < end; line = after_lines(line, end, 1)) records++;
 
   int submit = open_in(mount, "submit", O_WRONLY);
   uint64_t begin = now(CLOCK_MONOTONIC);
   for (const char *next = text; next < end;) {
-    size_t size = (size_t)(after_lines(next, end, lines) - next);
-    ssize_t taken = write(submit, next, size);
+    ssize_t taken = write(submit, next, (size_t)(after_lines(next, end, lines) - next));
     /* Short when a batch takes longer than a write may: the rest comes again. Unfinished jobs can have all descriptors. */
     if (taken < 0 && errno == ENOBUFS) {
       await_jobs(mount);
@@ -156,6 +174,8 @@ int main(int count, char **arguments) {
     status(arguments[2], arguments[3], number(arguments[4]));
   } else if (!strcmp(mode, "batch") && count == 5) {
     batch(arguments[2], arguments[3], number(arguments[4]));
+  } else if (!strcmp(mode, "each") && count == 5) {
+    each(arguments[2], arguments[3], number(arguments[4]));
   } else if (!strcmp(mode, "whole") && count == 4) {
     whole(arguments[2], arguments[3]);
   } else if (!strcmp(mode, "wake") && count == 6) {
@@ -165,6 +185,7 @@ int main(int count, char **arguments) {
         "usage: mount-client create MOUNT COUNT\n"
         "       mount-client status MOUNT FILE COUNT\n"
         "       mount-client batch MOUNT FILE-WITH-RECORDS LINES-A-WRITE\n"
+        "       mount-client each MOUNT FILE-WITH-RECORDS WRITERS\n"
         "       mount-client whole MOUNT FILE\n"
         "       mount-client wake MOUNT wait|poll|events RECORD COUNT\n",
         stderr);

@@ -13,20 +13,6 @@ static const int64_t asleep_for = 2000000;
 /* More such jobs than that for each one that counts: the record is too quick to be waited for. */
 enum { MOST_TOO_QUICK = 4 };
 
-/* Reads once; the buffer ends with a zero byte. */
-static void read_text(int file, char *text, size_t size, const char *what) {
-  ssize_t length = read(file, text, size - 1);
-  if (length <= 0) fail("read of %s", what);
-  text[length] = 0;
-}
-
-/* Gives a job to submit and takes its name. */
-static void submit_job(int submit, const char *line, char *name, size_t size) {
-  if (write(submit, line, strlen(line)) != (ssize_t)strlen(line)) fail("write to submit");
-  read_text(submit, name, size, "submit");
-  name[strcspn(name, "\n")] = 0;
-}
-
 /* The value of a time in a text of key=value lines or words, in nanoseconds. */
 static int64_t time_in(const char *text, const char *key) {
   const char *found = strstr(text, key);
@@ -77,7 +63,7 @@ void wake(const char *mount, const char *way, const char *record, uint64_t count
   int events = is_stream ? open_in(mount, "events", O_RDONLY) : -1;
   uint64_t too_quick = 0;
   for (uint64_t done = 0; done < count;) {
-    submit_job(submit, line, name, sizeof name);
+    submit_job(submit, line, strlen(line), name, sizeof name);
     int64_t began, woken;
     if (is_stream) woken = wait_for_event(events, name, text, sizeof text, &began);
     snprintf(path, sizeof path, "jobs/%s/wait", name);

@@ -1,0 +1,54 @@
+internal import Admission
+internal import KCopy
+
+/// What the records of one write have open so far: the next one of them that names the same path takes a share of it.
+///
+/// They come from one caller at one moment, so an open of its own would tell nothing new, and would cost a job of a few
+/// sectors more than all the rest.  Each of what is here is held by a record that was admitted before.
+final class OpenPlaces {
+  private struct Place: Hashable {
+    let path: String
+    let isSource: Bool
+  }
+
+  private var endpoints: [Place: Endpoint] = [:]
+  private var fingerprints: [ObjectIdentifier: String] = [:]
+
+  /// A share of what is open already, or else what `open` returns.
+  func source(_ path: String, _ admission: Admission, open: () throws(Objection) -> Endpoint) throws(Objection) -> Endpoint {
+    try endpoint(Place(path: path, isSource: true), admission, open)
+  }
+
+  /// The same of a destination; not of one that the record may make.
+  func destination(_ path: String, _ admission: Admission, open: () throws(Objection) -> Endpoint) throws(Objection) -> Endpoint {
+    try endpoint(Place(path: path, isSource: false), admission, open)
+  }
+
+  private func endpoint(
+    _ place: Place, _ admission: Admission, _ open: () throws(Objection) -> Endpoint
+  ) throws(Objection) -> Endpoint {
+    if let known = endpoints[place] {
+      admission.share(known)
+      return known
+    }
+    let endpoint = try open()
+    endpoints[place] = endpoint
+    return endpoint
+  }
+
+  /// The text of what an endpoint is known again by.
+  func fingerprint(of endpoint: Endpoint, _ admission: Admission) -> String {
+    let device = ObjectIdentifier(endpoint.device)
+    if let known = fingerprints[device] { return known }
+    let text = admission.fingerprint(of: endpoint).text
+    // Only of what is held here: no other device can have its place in memory then.
+    if endpoints.values.contains(where: { $0.device === endpoint.device }) { fingerprints[device] = text }
+    return text
+  }
+
+  /// Forgets all: a record failed, and what it has opened is closed again.
+  func removeAll() {
+    endpoints = [:]
+    fingerprints = [:]
+  }
+}
