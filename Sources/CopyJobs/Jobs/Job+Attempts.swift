@@ -72,6 +72,8 @@ extension Job {
         if notification.wasCancelled || life.isCancelRequested { .cancelled } else if notification.isComplete { .done } else { .failed }
       life.last = notification.progress
       life.maps = state == .done ? [] : notification.maps
+      // Nobody opens the devices of a job that is done again, and there may be a million of those.
+      if state == .done { life.plan.forgetFingerprints() }
       // Where nothing was left to do it ends without having begun.
       life.arrival = nil
       return state

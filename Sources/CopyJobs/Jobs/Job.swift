@@ -29,6 +29,11 @@ public final class Job: Sendable {
     public var destinations: [Destination] = []
     /// Whether sizes and identities are those of the devices.
     var isResolved = true
+
+    mutating func forgetFingerprints() {
+      source?.fingerprint = ""
+      for index in destinations.indices { destinations[index].device.fingerprint = "" }
+    }
   }
 
   /// A device or file, told from others that stand under the same path later.
