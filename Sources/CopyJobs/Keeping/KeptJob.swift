@@ -32,6 +32,10 @@ extension Job {
     guard record.to.count == row.devices.count else {
       throw Refusal(errno: EINVAL, column: 0, text: "there are \(row.devices.count) devices for \(record.to.count) destinations")
     }
+    guard record.to.count == row.standing.destinations.count else {
+      let count = row.standing.destinations.count
+      throw Refusal(errno: EINVAL, column: 0, text: "there are \(count) standings for \(record.to.count) destinations")
+    }
     var plan = Plan(spec: row.spec, bytesTotal: row.bytesTotal ?? 0, isResolved: row.bytesTotal != nil)
     if !row.source.isEmpty { plan.source = try Identified(kept: row.source) }
     for (text, device) in zip(record.to, row.devices) {
@@ -52,13 +56,14 @@ extension Job.Identified {
     var words = KeptWords()
     words.add("id", identity)
     words.add("birth", birth)
-    // The last of them: it has words of its own.
-    return fingerprint.isEmpty ? words.text : "\(words.text) \(fingerprint)"
+    // One value, quoted: what a disk says of itself may hold quotes.
+    words.add("fingerprint", fingerprint)
+    return words.text
   }
 
   init(kept: String) throws(Refusal) {
     let words = try KeptWords(kept)
-    self.init(identity: words["id"], birth: try words.number("birth"), fingerprint: Fingerprint(kept)?.text ?? "")
+    self.init(identity: words["id"], birth: try words.number("birth"), fingerprint: words["fingerprint"])
   }
 }
 

@@ -42,7 +42,7 @@ enum KeptProgress {
     progress.readError = try words.number("read_err") != 0
     progress.writeErrors = try words.number("write_err")
     progress.firstError = try error(words)
-    return (progress, Int32(truncatingIfNeeded: try words.number("refusal")))
+    return (progress, try errno(words, "refusal"))
   }
 
   static func destination(_ text: String) throws(Refusal) -> DestinationProgress {
@@ -61,9 +61,18 @@ enum KeptProgress {
 
   private static func error(_ words: KeptWords) throws(Refusal) -> TransferError? {
     guard let step = TransferError.Step(rawValue: words["step"]) else { return nil }
+    let destination: Int? = words["dest"].isEmpty ? nil : Int(words["dest"])
+    guard words["dest"].isEmpty || destination != nil else {
+      throw Refusal(errno: EINVAL, column: 0, text: "dest=\(words["dest"]) is no destination")
+    }
     return TransferError(
-      errno: Int32(truncatingIfNeeded: try words.number("errno")), step: step,
-      destination: words["dest"].isEmpty ? nil : Int(truncatingIfNeeded: try words.number("dest")), offset: try words.number("at"),
+      errno: try errno(words, "errno"), step: step, destination: destination, offset: try words.number("at"),
       length: try words.number("length"))
+  }
+
+  private static func errno(_ words: KeptWords, _ key: String) throws(Refusal) -> Int32 {
+    let number = try words.number(key)
+    guard let errno = Int32(exactly: number) else { throw Refusal(errno: EINVAL, column: 0, text: "\(key)=\(number) is no errno") }
+    return errno
   }
 }
