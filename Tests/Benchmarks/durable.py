@@ -55,7 +55,7 @@ class LargeCopies:
 
 
 LARGE = (
-  LargeCopies(LoopsOnTmpfs, "tmpfs", 1, 9 * GIB), LargeCopies(LoopsOnTmpfs, "tmpfs", 3, 4 * GIB),
+  LargeCopies(LoopsOnTmpfs, "tmpfs", 1, 12 * GIB), LargeCopies(LoopsOnTmpfs, "tmpfs", 3, 4 * GIB),
   LargeCopies(FilesOnDisk, "disk", 1, 4 * GIB), LargeCopies(FilesOnDisk, "disk", 3, 2 * GIB),
 )
 LARGE_AIM = 0.98
@@ -254,7 +254,8 @@ class DurableBench:
     checkpoints = [number - 2 for number in counted["journal commits"]]
     if min(checkpoints) < 1:
       raise Failure(f"{part.name}: a copy took no checkpoint, so nothing was measured: {checkpoints}")
-    case.notes.append(f"checkpoints in the journal, for each copy with {STATES[0]}: {' '.join(map(str, checkpoints))}")
+    counts = " ".join(map(str, checkpoints))
+    case.notes.append(f"checkpoints in the journal, for each copy with {STATES[0]}, the verified one first: {counts}")
     if any(counted["flushes"]):
       case.notes.append("flushes of the destinations: " + " ".join("+".join(map(str, numbers)) for numbers in counted["flushes"]))
     print("\n".join(case.notes))
