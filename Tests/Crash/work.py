@@ -114,8 +114,8 @@ class Work:
   def _copy(self, count, destinations, options="", name=None, **more):
     start = self._random.randrange(0, DISK_SIZE - count, SECTOR)
     places = [self._place(disk, count) for disk in self._random.sample(DESTINATIONS, destinations)]
-    words = [f"from={self._rig.device(SOURCE)}@{start}B+{count}B"]
-    words += [f"to={self._rig.device(place.disk)}@{place.start}B+{count}B" for place in places]
+    words = [f"from={self._rig.device(SOURCE)}@{offset(start)}+{count}B"]
+    words += [f"to={self._rig.device(place.disk)}@{offset(place.start)}+{count}B" for place in places]
     content = self._rig.fresh[SOURCE][start:start + count]
     return self._planned(words, options, content, places, name, **more)
 
@@ -129,7 +129,7 @@ class Work:
   def _zero(self):
     disk = self._random.choice(DESTINATIONS)
     place = self._place(disk, self._size(4 * KIB, 256 * KIB))
-    return self._planned([f"to={self._rig.device(disk)}@{place.start}B+{place.count}B"], "op=zero", bytes(place.count), [place], None)
+    return self._planned([f"to={self._rig.device(disk)}@{offset(place.start)}+{place.count}B"], "op=zero", bytes(place.count), [place], None)
 
   def _file_copy(self, name, made):
     """From a file to a file, to the byte: neither begins nor ends with a block."""
@@ -138,7 +138,7 @@ class Work:
     place = Place(-1, name, into, count, made)
     source, destination = (os.path.join(self._rig.files, file) for file in ("source", name))
     return self._planned(
-      [f"from={source}@{start}B+{count}B", f"to={destination}@{into}B+{count}B"], "create=yes" if made else "",
+      [f"from={source}@{offset(start)}+{count}B", f"to={destination}@{offset(into)}+{count}B"], "create=yes" if made else "",
       self._rig.fresh_files["source"][start:start + count], [place], None if self._random.random() < 0.5 else name)
 
   def _cancelled(self):
@@ -147,8 +147,13 @@ class Work:
   def _refused(self, other):
     """Over what another job writes, which isn't final by then or is; or wrong in itself. Whether it's refused is for the daemon to say."""
     place = other.places[0]
-    wrong = f"to={self._rig.device(place.disk)}@{place.start}B form=x"
-    return self._planned([f"from={self._rig.device(SOURCE)}@0B+{SECTOR}B", wrong], "", b"", [], "refused", refused=True)
+    wrong = f"to={self._rig.device(place.disk)}@{offset(place.start)} form=x"
+    return self._planned([f"from={self._rig.device(SOURCE)}@0+{SECTOR}B", wrong], "", b"", [], "refused", refused=True)
+
+
+def offset(start):
+  """A START as `spec` writes it."""
+  return f"{start}B" if start else "0"
 
 
 WORKS = {
