@@ -174,16 +174,17 @@ struct ClientDirectoryTests {
     }
   }
 
-  static let usersMayMount = {
-    let conditions = "grep -qs '^user_allow_other' /etc/fuse.conf && setpriv --reuid=nobody --clear-groups test -w /dev/fuse"
-    return (try? shell(conditions).succeeded) == true
-  }()
-
-  @Test(
-    "The mount of a user who isn't root has clients, which are theirs, and root may make more",
-    .enabled(if: usersMayMount, "/dev/fuse and user_allow_other in /etc/fuse.conf let anybody mount for others"))
+  @Test("The mount of a user who isn't root has clients, which are theirs, and root may make more")
   func userMount() throws {
     try withWorkbench { bench in
+      // What lets users mount for others, for as long as this takes: a file and a device over the machine's own.
+      let rules = try bench.file("fuse.conf", Array("user_allow_other\n".utf8))
+      let node = bench.disk + "/fuse"
+      try shell("mknod -m 666 '\(node)' c 10 229").orThrow()
+      for (file, place) in [(rules, "/etc/fuse.conf"), (node, "/dev/fuse")] {
+        try run("mount", "--bind", file, place).orThrow()
+        bench.atEnd { try run("umount", "--lazy", place).orThrow() }
+      }
       let mount = bench.disk + "/user"
       try Files.makeDirectory(mount)
       try shell("chown nobody '\(mount)' && chmod 755 '\(bench.disk)'").orThrow()
