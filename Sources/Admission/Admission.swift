@@ -6,7 +6,8 @@ internal import Locking
 /// The only code that opens what others name.
 ///
 /// A path is resolved once, to an O_PATH descriptor; that is looked at, and opened again by its number.  So nobody can
-/// put another file behind the name between the look and the open.
+/// put another file behind the name between the look and the open.  All of it is done with the rights of the caller, so the
+/// kernel decides what they may open; what is asked about the device beyond that is the daemon's.
 public final class Admission: Sendable {
   private let table: DeviceTable
   /// `st_dev` of our own mount: a path in there would wait for ourselves.
@@ -19,7 +20,8 @@ public final class Admission: Sendable {
 
   /// Tells where this program is mounted, once it is.
   public func setOwnMount(_ path: String) throws(Objection) {
-    let descriptor = try openPath(path, follow: true)
+    let descriptor = unsafe kcs_openat_no_magiclinks(AT_FDCWD, path, kcs_O_PATH, 0)
+    guard descriptor >= 0 else { throw Objection(-descriptor, "\(path): \(Self.text(-descriptor))") }
     defer { _ = kcs_close(descriptor) }
     // Not by `facts`, which would wait for ourselves.
     var device: UInt64 = 0
@@ -30,10 +32,9 @@ public final class Admission: Sendable {
 
   /// Opens a source: for reading, and never exclusively.
   public func openSource(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
-    let descriptor = try openPath(path, follow: true)
+    let (descriptor, key) = try find(path, for: caller)
     defer { _ = kcs_close(descriptor) }
-    let key = try examine(descriptor, path)
-    let device = try naming(path, key) { () throws(DeviceError) in try Device(descriptor: descriptor, access: .reading) }
+    let device = try naming(path, key) { () throws(DeviceError) in try open(descriptor, .reading, for: caller) }
     return Endpoint(path, device, isShared: false, created: nil)
   }
 
@@ -46,20 +47,19 @@ public final class Admission: Sendable {
   public func openDestination(
     _ path: String, creates: Bool, syncsDirectory: Bool = false, for caller: Caller
   ) throws(Objection) -> Endpoint {
-    let descriptor: Int32
+    let (descriptor, key): (Int32, DeviceKey)
     do throws(Objection) {
-      descriptor = try openPath(path, follow: true)
+      (descriptor, key) = try find(path, for: caller)
     } catch {
       guard creates, error.errno == ENOENT else { throw error }
       return try create(path, for: caller)
     }
     defer { _ = kcs_close(descriptor) }
-    let key = try examine(descriptor, path)
-    let endpoint = try share(descriptor, key, path, created: nil)
+    let endpoint = try share(descriptor, key, path, for: caller, created: nil)
     // What lies among devices is in memory, and no copy has made it.
     if syncsDirectory, case .file(let fileSystem, _) = key, !FileSystems.isDevices(fileSystem) {
       do throws(Objection) {
-        try syncDirectory(of: endpoint)
+        try syncDirectory(of: endpoint, for: caller)
       } catch {
         undo(endpoint)
         throw error
@@ -68,15 +68,17 @@ public final class Admission: Sendable {
     return endpoint
   }
 
-  private func syncDirectory(of endpoint: Endpoint) throws(Objection) {
-    let place = try place(for: endpoint.path)
+  private func syncDirectory(of endpoint: Endpoint, for caller: Caller) throws(Objection) {
+    let place = try place(for: endpoint.path, caller)
     // A name that leads elsewhere now, by a symbolic link for one, is not the one that was made.
     if place.holds(endpoint.device.key) { endpoint.device.syncsToo(directory: place.directory) } else { _ = kcs_close(place.directory) }
   }
 
   /// Whether something exists under a path, a symbolic link that leads nowhere included.
-  public func exists(_ path: String) -> Bool {
-    guard let descriptor = try? openPath(path, follow: false) else { return false }
+  public func exists(_ path: String, for caller: Caller) -> Bool {
+    guard let descriptor = try? caller.opening(path, { () throws(Objection) in try caller.openPath(path, follow: false) }) else {
+      return false
+    }
     _ = kcs_close(descriptor)
     return true
   }
@@ -112,7 +114,7 @@ public final class Admission: Sendable {
     let closed = Semaphore()
     if let created = endpoint.created {
       table.release(endpoint.device) {
-        Self.remove(created, endpoint.device.key)
+        created.remove(endpoint.device.key)
       } done: { _ in
         closed.signal()
       }
@@ -124,16 +126,26 @@ public final class Admission: Sendable {
 
   // MARK: Steps
 
-  /// Only if the file still stands where it was made: under its name there may be another one.
-  private static func remove(_ created: CreatedFile, _ key: DeviceKey) {
-    // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
-    if created.holds(key) { _ = unsafe kcs_unlinkat(created.directory, created.name) }
+  /// Walks a path and looks at what it leads to, before it is opened.
+  private func find(_ path: String, for caller: Caller) throws(Objection) -> (descriptor: Int32, key: DeviceKey) {
+    try caller.opening(path) { () throws(Objection) in
+      let descriptor = try caller.openPath(path)
+      do throws(Objection) {
+        return (descriptor, try examine(descriptor, path, for: caller))
+      } catch {
+        _ = kcs_close(descriptor)
+        throw error
+      }
+    }
   }
 
-  private func openPath(_ path: String, follow: Bool) throws(Objection) -> Int32 {
-    let result = unsafe kcs_openat_no_magiclinks(AT_FDCWD, path, kcs_O_PATH | (follow ? 0 : O_NOFOLLOW), 0)
-    guard result >= 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
-    return result
+  /// Opens what was found; the threads of the device are not begun as the caller.
+  private func open(_ descriptor: Int32, _ access: Device.Access, for caller: Caller, directory: Int32? = nil) throws(DeviceError) -> Device
+  {
+    let opened = try caller.acting(failure: { DeviceError(errno: $0, call: "setresuid") }) { () throws(DeviceError) in
+      try OpenDescriptions(of: descriptor, access: access)
+    }
+    return try Device(opened, access: access, directory: directory)
   }
 
   private func facts(of descriptor: Int32, _ path: String) throws(Objection) -> kcs_file_facts {
@@ -150,7 +162,7 @@ public final class Admission: Sendable {
   }
 
   /// Looks at what a path led to, before it is opened.
-  private func examine(_ descriptor: Int32, _ path: String) throws(Objection) -> DeviceKey {
+  private func examine(_ descriptor: Int32, _ path: String, for caller: Caller) throws(Objection) -> DeviceKey {
     let facts = try facts(of: descriptor, path)
     try refuseOwn(path, descriptor, facts.device)
     let isFile = kcs_is_regular_file(facts.mode) != 0
@@ -158,17 +170,22 @@ public final class Admission: Sendable {
       throw Objection(EINVAL, "\(path) is neither a block device nor a regular file")
     }
     if isFile, !FileSystems.allows(descriptor) { throw Objection(EPERM, "\(path) is on a file system that is not for copying") }
+    if !isFile, caller.root?.hasOwnDevices == false {
+      throw Objection(EPERM, "\(path) is a device, and the caller is in other control groups, whose rules on devices can't be asked for")
+    }
     return try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: descriptor) }
   }
 
-  private func share(_ descriptor: Int32, _ key: DeviceKey, _ path: String, created: CreatedFile?) throws(Objection) -> Endpoint {
+  private func share(
+    _ descriptor: Int32, _ key: DeviceKey, _ path: String, for caller: Caller, created: CreatedFile?
+  ) throws(Objection) -> Endpoint {
     var isFirst = false
     let device = try naming(path, key) { () throws(DeviceError) in
       try table.share(key) { (access) throws(DeviceError) in
         // Removed since the path was walked, by a refused record that had made it: what is written there nobody would find.
         guard try Self.isNamed(descriptor) else { throw DeviceError(errno: ENOENT, call: "open") }
         isFirst = access == .writing(exclusive: true)
-        return try Device(descriptor: descriptor, access: access, directory: isFirst ? created?.directory : nil)
+        return try open(descriptor, access, for: caller, directory: isFirst ? created?.directory : nil)
       }
     }
     // Another record opened the file before us who made it; then it is one that was there.  Its name is as new for that.
@@ -184,11 +201,11 @@ public final class Admission: Sendable {
   }
 
   /// The directory that a file is to be made in, and the name it is to have.
-  private func place(for path: String) throws(Objection) -> CreatedFile {
+  private func place(for path: String, _ caller: Caller) throws(Objection) -> CreatedFile {
     let slash = path.lastIndex(of: "/") ?? path.startIndex
     let (parent, name) = (String(path[...slash]), String(path[path.index(after: slash)...]))
     guard !name.isEmpty else { throw Objection(EISDIR, "\(path): \(Self.text(EISDIR))") }
-    let place = try openPath(parent, follow: true)
+    let place = try caller.opening(path) { () throws(Objection) in try caller.openPath(parent) }
     defer { _ = kcs_close(place) }
     let facts = try facts(of: place, parent)
     try refuseOwn(path, place, facts.device)
@@ -196,18 +213,19 @@ public final class Admission: Sendable {
       throw Objection(ENOENT, "\(path) doesn't exist, and create=yes makes no files among devices")
     }
     guard FileSystems.allows(place) else { throw Objection(EPERM, "\(path) is on a file system that is not for copying") }
+    // By the daemon: a directory that its caller may write but not list has to be flushed too, and nothing else is done by this.
     let directory = unsafe kcs_openat(place, ".", O_RDONLY | O_DIRECTORY, 0)
     guard directory >= 0 else { throw Objection(-directory, "\(parent): \(Self.text(-directory))") }
-    return CreatedFile(directory: directory, name: name)
+    return CreatedFile(directory: directory, name: name, caller: caller)
   }
 
   /// A file that `create=yes` would make: whether it could, nothing is done.
   ///
   /// - Throws: what making it would fail with, as far as that can be said before.
   public func missingFile(_ path: String, for caller: Caller) throws(Objection) -> MissingFile {
-    let place = try place(for: path)
+    let place = try place(for: path, caller)
     defer { _ = kcs_close(place.directory) }
-    let result = kcs_may_write_directory(place.directory)
+    let result = try caller.opening(path) { () throws(Objection) in kcs_may_write_directory(place.directory) }
     guard result == 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }
     let facts = try facts(of: place.directory, path)
     return MissingFile(device: facts.device, directory: facts.inode, name: place.name)
@@ -222,20 +240,21 @@ public final class Admission: Sendable {
   public func fingerprint(of endpoint: Endpoint) -> Fingerprint { Fingerprint(of: endpoint, in: places) }
 
   private func create(_ path: String, for caller: Caller) throws(Objection) -> Endpoint {
-    let created = try place(for: path)
-    let (directory, name) = (created.directory, created.name)
-    let file = unsafe kcs_openat(directory, name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0o666 & ~caller.umask)
-    guard file >= 0 else {
-      _ = kcs_close(directory)
-      throw Objection(-file, "\(path): \(Self.text(-file))")
+    let created = try place(for: path, caller)
+    let (file, key): (Int32, DeviceKey)
+    do throws(Objection) {
+      file = try caller.opening(path) { () throws(Objection) in try created.make(0o666 & ~caller.umask, path) }
+    } catch {
+      _ = kcs_close(created.directory)
+      throw error
     }
     defer { _ = kcs_close(file) }
     do throws(Objection) {
-      let key = try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: file) }
-      return try share(file, key, path, created: created)
+      key = try naming(path, nil) { () throws(DeviceError) in try DeviceKey(descriptor: file) }
+      return try share(file, key, path, for: caller, created: created)
     } catch {
-      if let key = try? DeviceKey(descriptor: file) { Self.remove(created, key) }
-      _ = kcs_close(directory)
+      if let key = try? DeviceKey(descriptor: file) { created.remove(key) }
+      _ = kcs_close(created.directory)
       throw error
     }
   }
@@ -249,12 +268,49 @@ public final class Admission: Sendable {
     }
   }
 
-  private static func text(_ errno: Int32) -> String {
+  static func text(_ errno: Int32) -> String {
     unsafe String(cString: strerror(errno))
   }
 }
 
+extension Caller {
+  /// Does something about a path with the caller's rights.
+  fileprivate func opening<R>(_ path: String, _ body: () throws(Objection) -> R) throws(Objection) -> R {
+    let failure: (Int32) -> Objection = { Objection($0, "\(path): the daemon can't act as uid \(self.uid): \(Admission.text($0))") }
+    return try acting(failure: failure, body)
+  }
+
+  /// Walks a path from the caller's root, on a thread that acts as the caller.
+  fileprivate func openPath(_ path: String, follow: Bool = true) throws(Objection) -> Int32 {
+    let flags = kcs_O_PATH | (follow ? 0 : O_NOFOLLOW)
+    let result =
+      if let root {
+        unsafe kcs_openat_in_root(root.descriptor, path, flags, 0)
+      } else {
+        unsafe kcs_openat_no_magiclinks(AT_FDCWD, path, flags, 0)
+      }
+    guard result >= 0 else { throw Objection(-result, "\(path): \(Admission.text(-result))") }
+    return result
+  }
+}
+
 extension CreatedFile {
+  /// Makes the file, on a thread that acts as its caller.
+  fileprivate func make(_ mode: UInt32, _ path: String) throws(Objection) -> Int32 {
+    let file = unsafe kcs_openat(directory, name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, mode)
+    guard file >= 0 else { throw Objection(-file, "\(path): \(Admission.text(-file))") }
+    return file
+  }
+
+  /// Removes the file, if it still stands where it was made: under its name there may be another one.  As its caller, who may
+  /// have put that one there to have it removed.
+  fileprivate func remove(_ key: DeviceKey) {
+    // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
+    try? caller.acting(failure: { DeviceError(errno: $0, call: "setresuid") }) { () throws(DeviceError) in
+      if holds(key) { _ = unsafe kcs_unlinkat(directory, name) }
+    }
+  }
+
   /// Whether the name, and no symbolic link under it, is that of a file.
   fileprivate func holds(_ key: DeviceKey) -> Bool {
     let file = unsafe kcs_openat(directory, name, kcs_O_PATH | O_NOFOLLOW, 0)

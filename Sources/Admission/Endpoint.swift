@@ -24,6 +24,8 @@ struct CreatedFile: Sendable {
   /// The directory, by a descriptor that stays open as long as the device.
   let directory: Int32
   let name: String
+  /// As whom it was made.
+  let caller: Caller
 }
 
 /// A file that is not there, by where it would be.

@@ -31,9 +31,17 @@ int kcs_open(const char *path, int flags, unsigned mode) { RETURN(open(path, fla
 
 int kcs_openat(int dirfd, const char *path, int flags, unsigned mode) { RETURN(openat(dirfd, path, flags | O_CLOEXEC, mode)); }
 
-int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mode) {
-  struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .mode = mode, .resolve = RESOLVE_NO_MAGICLINKS};
+static int open_resolving(int dirfd, const char *path, int flags, unsigned mode, uint64_t resolve) {
+  struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .mode = mode, .resolve = resolve};
   RETURN((int)syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+}
+
+int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mode) {
+  return open_resolving(dirfd, path, flags, mode, RESOLVE_NO_MAGICLINKS);
+}
+
+int kcs_openat_in_root(int dirfd, const char *path, int flags, unsigned mode) {
+  return open_resolving(dirfd, path, flags, mode, RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT);
 }
 
 int kcs_may_write_directory(int fd) { RETURN(faccessat(fd, ".", W_OK | X_OK, AT_EACCESS)); }

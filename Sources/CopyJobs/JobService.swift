@@ -16,6 +16,10 @@ public final class JobService: Sendable {
     public var mostJobs = 1_000_000
     /// Those that may exist of each uid but root.
     public var mostJobsPerUid = 100_000
+    /// Whether callers whose paths mean something else than the daemon's are served, from their own root, or refused.
+    public var servesOtherRoots = false
+
+    var foreigners: Caller.Foreigners { servesOtherRoots ? .atTheirRoot : .refused }
 
     public init() {}
   }

@@ -137,6 +137,7 @@ struct Daemon {
       shape.pages = options.pages
       shape.mostJobs = options.mostJobs
       shape.mostJobsPerUid = options.mostJobsPerUid
+      shape.servesOtherRoots = options.servesOtherRoots
       let jobs = try JobService(journal: journal, shape)
       jobs.followTrouble { trouble in
         Self.say(

@@ -10,7 +10,7 @@ struct KCopyFS: ParsableCommand {
       echo 'from=/dev/sda to=/dev/sdb to=/dev/sdc' > MOUNTPOINT/jobs/nightly
       cat MOUNTPOINT/jobs/nightly/result
 
-      Options of -o: state=DIR|none, pages=N, max_jobs=N, max_jobs_per_uid=N, keep=SECONDS, allow_other. MOUNTPOINT/README has the rest.
+      Options of -o: state=DIR|none, pages=N, max_jobs=N, max_jobs_per_uid=N, keep=SECONDS, ns=refuse|caller, allow_other. MOUNTPOINT/README has the rest.
       """,
     version: "0.1.0")
 

@@ -19,6 +19,8 @@ struct MountOptions: Equatable {
   var allowsOthers = false
   var mostJobs = 1_000_000
   var mostJobsPerUid = 100_000
+  /// Whether callers in other mount namespaces and below other roots are served, from their own root.
+  var servesOtherRoots = false
   /// Seconds that final jobs stay; `nil`: for ever.
   var keep: UInt64?
 
@@ -26,7 +28,7 @@ struct MountOptions: Equatable {
   private static let ignored: Set<String> = [
     "rw", "dev", "nodev", "suid", "nosuid", "exec", "noexec", "auto", "noauto", "nofail", "_netdev", "user", "users", "nouser", "nousers",
     "owner", "noowner", "group", "nogroup", "defaults", "default_permissions", "async", "atime", "noatime", "diratime", "nodiratime",
-    "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud", "ns=refuse",
+    "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud",
   ]
   /// The same with a value, or words of other programs: who mounts (mount(8) adds that), remarks, and what systemd and libmount read.
   private static let ignoredPrefixes = ["user=", "comment=", "x-", "X-"]
@@ -46,11 +48,13 @@ struct MountOptions: Equatable {
       case ("pages", let number?): pages = try Self.number(number, in: 256...(1 << 28), option)
       case ("max_jobs", let number?): mostJobs = try Self.number(number, in: 1...(1 << 40), option)
       case ("max_jobs_per_uid", let number?): mostJobsPerUid = try Self.number(number, in: 1...(1 << 40), option)
+      case ("ns", "refuse"?): servesOtherRoots = false
+      case ("ns", "caller"?): servesOtherRoots = true
       case ("keep", let number?): keep = UInt64(try Self.number(number, in: 0...(1 << 32), option))
       default:
         throw OptionError(
           description: "unknown or misspelt option \"\(option)\"; there are state=DIR|none, pages=N, max_jobs=N, max_jobs_per_uid=N, "
-            + "keep=SECONDS, allow_other")
+            + "keep=SECONDS, ns=refuse|caller, allow_other")
       }
     }
   }

@@ -33,9 +33,9 @@ struct AdmissionThreadsTests {
     func open() { semaphore.signal() }
   }
 
-  private static func give(_ count: Int, to threads: AdmissionThreads, _ counts: Counts, stuckAt gate: Gate? = nil) {
+  private static func give(_ count: Int, to threads: AdmissionThreads, for uid: UInt32 = 0, _ counts: Counts, stuckAt gate: Gate? = nil) {
     for _ in 0..<count {
-      threads.perform {
+      threads.perform(for: uid) {
         counts.begun.add(1, ordering: .sequentiallyConsistent)
         gate?.wait()
         counts.ended.add(1, ordering: .sequentiallyConsistent)
@@ -70,26 +70,51 @@ struct AdmissionThreadsTests {
     #expect(counts.state == [1, 1, 1])
   }
 
-  @Test("When so many are stuck that no more threads are made, work is late and not begun any more; later it is again")
-  func exhausted() throws {
-    // Every deadline passes at once: 4 threads and 64 in their place are stuck within moments.
-    let threads = try AdmissionThreads(seconds: 0)
+  @Test(
+    "What one uid has stuck is limited: more of its work is late and not begun any more; later it is again, and nobody else waits",
+    arguments: [(0, 64, 1000), (1000, 16, 0), (1000, 16, 1001)] as [(UInt32, Int, UInt32)])
+  func exhausted(uid: UInt32, most: Int, other: UInt32) throws {
+    let threads = try AdmissionThreads(seconds: 1)
     let (stuck, gate) = (Counts(), Gate())
-    try eventually("all threads are stuck: \(stuck.state)") {
-      if stuck.state[0] < 68 { Self.give(1, to: threads, stuck, stuckAt: gate) }
-      return stuck.state[0] == 68
-    }
-    let waiting = Counts()
-    Self.give(10, to: threads, waiting)
-    try eventually("those that wait are late") { waiting.state == [0, 0, 10] }
+    Self.give(most, to: threads, for: uid, stuck, stuckAt: gate)
+    try eventually("all threads are stuck: \(stuck.state)") { stuck.state[0] == most }
+    let (waiting, others) = (Counts(), Counts())
+    Self.give(10, to: threads, for: uid, waiting)
+    Self.give(100, to: threads, for: other, others)
+    try eventually("those that wait are late: \(waiting.state)") { waiting.state == [0, 0, 10] }
+    #expect(others.state == [100, 100, 0])
     gate.open()
-    try eventually("the stuck ones end") { stuck.state[1] == 68 }
+    try eventually("the stuck ones end") { stuck.state[1] == most }
     let later = Counts()
     try eventually("new work is done") {
-      Self.give(1, to: threads, later)
+      Self.give(1, to: threads, for: uid, later)
       return later.state[1] > 0
     }
     #expect(waiting.state == [0, 0, 10])
+  }
+
+  @Test("Work that waits for stuck work of the same uid begins when that ends")
+  func behindOthers() throws {
+    let threads = try AdmissionThreads(seconds: 60)
+    let (stuck, gate, waiting) = (Counts(), Gate(), Counts())
+    Self.give(AdmissionThreads.mostOfUid, to: threads, for: 1000, stuck, stuckAt: gate)
+    Self.give(100, to: threads, for: 1000, waiting)
+    try eventually("all threads are stuck") { stuck.state[0] == AdmissionThreads.mostOfUid }
+    #expect(waiting.state == [0, 0, 0])
+    gate.open()
+    try eventually("the others are done: \(waiting.state)") { waiting.state == [100, 100, 0] }
+  }
+
+  @Test("However many uids have opens that hang, root is served")
+  func allUids() throws {
+    let threads = try AdmissionThreads(seconds: 60)
+    let (stuck, gate, root) = (Counts(), Gate(), Counts())
+    defer { gate.open() }
+    for uid in 1...20 as ClosedRange<UInt32> { Self.give(AdmissionThreads.mostOfUid, to: threads, for: uid, stuck, stuckAt: gate) }
+    try eventually("all threads that others may have are stuck: \(stuck.state)") { stuck.state[0] == 196 }
+    Self.give(100, to: threads, root)
+    try eventually("root is served") { root.state == [100, 100, 0] }
+    #expect(stuck.state == [196, 0, 0])
   }
 
   @Test("Twelve stuck bodies hold nobody up, long before their deadline, and when they end there are as few threads as before")

@@ -96,7 +96,7 @@ public final class ChildProcess: Sendable {
 
   /// Waits for the end.
   /// - Throws: `Missing` if the deadline passes; the process group is killed then.
-  @discardableResult public func wait(within deadline: Duration = .seconds(60)) throws -> Outcome {
+  @discardableResult public func wait(within deadline: Duration = .seconds(240)) throws -> Outcome {
     let limit = ContinuousClock.now + deadline
     while true {
       if let ending = reap() {

@@ -2,7 +2,7 @@ internal import Glibc
 
 /// Polls until `condition` holds.
 /// - Throws: `Missing` with the sentence when the deadline has passed.
-public func eventually(within deadline: Duration = .seconds(10), _ sentence: String, _ condition: () throws -> Bool) throws {
+public func eventually(within deadline: Duration = .seconds(30), _ sentence: String, _ condition: () throws -> Bool) throws {
   let end = ContinuousClock.now + deadline
   var pause: UInt32 = 500
   while true {

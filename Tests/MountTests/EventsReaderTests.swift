@@ -116,7 +116,7 @@ struct EventsReaderTests {
               poll.register(self.fd, select.POLLIN)
               lines = []
               while not any(b"job=" + name + b" " in line and b"state=done" in line for line in lines):
-                  if not poll.poll(10000): raise TimeoutError(name)
+                  if not poll.poll(60000): raise TimeoutError(name)
                   lines = self.feed(os.read(self.fd, 1 << 20))
 
       def ascends(numbers): return all(b == a + 1 for a, b in zip(numbers, numbers[1:]))

@@ -109,6 +109,13 @@ struct Half {
   /// Bytes that each destination was given so far.
   var written: [Int] { get throws { try destinations.map { try $0.counters.bytesWritten } } }
 
+  /// Waits until nothing of a daemon that was killed is on its way any more: its devices are free then.
+  func settle() throws {
+    for destination in destinations {
+      try eventually("\(destination.path) is free") { try errnoName { try OpenFile(destination.path, O_RDWR | O_EXCL).close() }.isEmpty }
+    }
+  }
+
   /// Whether everything is where it belongs, and nothing else.
   func check(sourceLocation: SourceLocation = #_sourceLocation) throws {
     for (destination, before) in zip(destinations, before) {

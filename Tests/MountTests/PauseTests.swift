@@ -164,14 +164,21 @@ struct PauseTests {
   @Test("priority: of two that wait for the client's pages the one with the lower number is first")
   func priority() throws {
     try withDaemon(options: ["pages=256"]) { bench, daemon in
-      let held = try HeldJob(bench, daemon)
+      // A read keeps its pages however long it takes; a write that is slow leaves others some after a second.
+      let source = try bench.faultDevice()
+      try source.hold(.read)
+      let held = try daemon.submit("from=\(source.path)@0+1M to=\(bench.disk)/held create=yes", as: "held")
+      let client = daemon.client("default")
+      try eventually("all pages are taken: \(try client.value("pages_free")), \(try held.text("status"))") {
+        try client.value("pages_free") == "0"
+      }
       let jobs = try (0..<4).map { index in
-        try daemon.submit("from=\(held.source.path)@0+1M to=\(bench.disk)/copy\(index) create=yes", as: "job\(index)")
+        try daemon.submit("from=\(source.path)@1M+1M to=\(bench.disk)/copy\(index) create=yes", as: "job\(index)")
       }
       for job in jobs { #expect(try job.value("state") == "queued") }
       #expect(try jobs[3].control("priority=0") == "")
       #expect(try jobs[0].control("priority=9") == "")
-      try held.letGo()
+      try source.open(.read)
       for job in jobs { #expect(try job.result() == "ok") }
       let starts = try jobs.map { try $0.status().time("started_at") }
       #expect(starts[3] <= starts[1] && starts[1] <= starts[2] && starts[2] <= starts[0], "\(starts)")

@@ -13,7 +13,7 @@ enum PythonHelp {
         with open(f"/proc/self/task/{thread}/wchan") as file: return file.read()
 
     def until(condition):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while not condition():
             if time.monotonic() > end: raise TimeoutError("until")
             time.sleep(0.002)

@@ -22,6 +22,7 @@ struct RestartCopyTests {
       let lasting = try Lasting(job)
       try mount.awaitCheckpoint()
       try mount.stop(moment.departure)
+      try half.settle()
       let (marks, read) = (try half.written, try half.source.requests.count)
 
       // What the next daemon found is looked at before it copies more.

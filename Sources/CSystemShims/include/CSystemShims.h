@@ -19,6 +19,8 @@ int kcs_open(const char *path, int flags, unsigned mode);
 int kcs_openat(int dirfd, const char *path, int flags, unsigned mode);
 /* openat2(2) with RESOLVE_NO_MAGICLINKS: a path that goes through /proc/PID/fd and its like is ELOOP. */
 int kcs_openat_no_magiclinks(int dirfd, const char *path, int flags, unsigned mode);
+/* The same with RESOLVE_IN_ROOT: "/" and ".." end at `dirfd`. */
+int kcs_openat_in_root(int dirfd, const char *path, int flags, unsigned mode);
 int kcs_close(int fd);
 
 /* What statx(2) says of a descriptor; dio_* are 0 where the file system does not report STATX_DIOALIGN. */
@@ -131,6 +133,18 @@ struct kcs_process_status {
 };
 /* `groups` gets as many as there is room for. */
 int kcs_process_status(int thread, struct kcs_process_status *out, uint32_t *groups, uint32_t capacity);
+/* Whom the file system takes the calling thread for: effective ids, supplementary groups, effective capabilities. */
+struct kcs_identity {
+  uint32_t uid, gid;
+  const uint32_t *groups;
+  uint32_t group_count;
+  uint64_t capabilities;
+};
+/* Makes this thread, and no other, somebody else, with what of their capabilities it is permitted; 0 or -errno, and then it may
+   be half done, and has to be taken back too. */
+int kcs_take_identity(const struct kcs_identity *other);
+/* Ends the process when it can't be done: a thread with the wrong rights must not go on. */
+void kcs_take_back_identity(const struct kcs_identity *own);
 /* The number of a namespace ("mnt", "user"); 0 when it can't be seen. */
 uint64_t kcs_process_namespace(int thread, const char *kind);
 

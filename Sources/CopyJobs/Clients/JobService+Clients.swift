@@ -89,7 +89,7 @@ extension JobService {
       reply.answer(self.attempt(place, line, for: asker) { () throws(Refusal) in try late(refusal) })
     }
     if isStopping { return fail(Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping")) }
-    threads.perform(body) { fail(Refusal(errno: ETIMEDOUT, column: 0, text: "it could not be done in time")) }
+    threads.perform(for: asker.uid, body) { fail(Refusal(errno: ETIMEDOUT, column: 0, text: "it could not be done in time")) }
   }
 
   /// Runs the body; a refusal stands in `errors` before anybody hears of it.

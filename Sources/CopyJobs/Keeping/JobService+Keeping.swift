@@ -48,13 +48,13 @@ extension JobService {
     let arrival = arrival(at: client, ticket)
     job.awaits(arrival)
     guard !job.life.withLock({ $0.isCancelRequested }) else {
-      return resuming.add { isOver in
+      return resuming.add(for: job.facts.uid) { isOver in
         if arrival.claim() { self.endArrival(job, .cancelled) }
         isOver()
       }
     }
     let deadline = Locked<UInt64>(0)
-    resuming.add { isOver in
+    resuming.add(for: job.facts.uid) { isOver in
       let begun = deadline.withLock { deadline in
         if deadline == 0 { deadline = kcs_monotonic() + Resuming.patience }
         return deadline
@@ -79,7 +79,7 @@ extension JobService {
     arriving.isOver = isOver
     arriving.triesAgain = { [self] refusal in
       guard refusal.errno == EBUSY, kcs_monotonic() < deadline else { return false }
-      resuming.add(later: true) { self.goOn(job, arrival, ticket, until: deadline, parked: parked, $0) }
+      resuming.add(for: job.facts.uid, later: true) { self.goOn(job, arrival, ticket, until: deadline, parked: parked, $0) }
       return true
     }
     do throws(Refusal) {

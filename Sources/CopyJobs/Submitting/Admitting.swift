@@ -60,14 +60,14 @@ struct Admitting {
     do throws(Refusal) {
       return try opening { (opened) throws(Refusal) in
         let source = try record.from.map { (text) throws(Refusal) in
-          try open(text, &opened) { () throws(Objection) in
+          try open(text, caller, &opened) { () throws(Objection) in
             try places.source(text.path, admission) { () throws(Objection) in try admission.openSource(text.path, for: caller) }
           }
         }
         var destinations: [Endpoint] = []
         for text in record.to {
           destinations.append(
-            try open(text, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
+            try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
         return try claim(candidate, source: source, destinations: destinations, descriptors: need)
       }
@@ -113,15 +113,15 @@ struct Admitting {
 
   func openSource(_ record: JobRecord, _ caller: Caller, _ opened: inout [Endpoint]) throws(Refusal) -> Endpoint? {
     guard let from = record.from else { return nil }
-    return try open(from, &opened) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
+    return try open(from, caller, &opened) { () throws(Objection) in try admission.openSource(from.path, for: caller) }
   }
 
   /// Opens what a word of the record names.
   func open(
-    _ text: RegionText, _ opened: inout [Endpoint], _ body: () throws(Objection) -> Endpoint
+    _ text: RegionText, _ caller: Caller, _ opened: inout [Endpoint], _ body: () throws(Objection) -> Endpoint
   ) throws(Refusal) -> Endpoint {
     guard isAwaited() else { throw Refusal(errno: EINTR, column: 0, text: "the caller doesn't wait any more") }
-    try checkWord(text)
+    try checkWord(text, caller)
     do throws(Objection) {
       let endpoint = try body()
       opened.append(endpoint)
@@ -149,8 +149,8 @@ struct Admitting {
 
   /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses
   /// which disk to overwrite.
-  private func checkWord(_ text: RegionText) throws(Refusal) {
-    guard text.hasRegion, admission.exists(text.word) else { return }
+  private func checkWord(_ text: RegionText, _ caller: Caller) throws(Refusal) {
+    guard text.hasRegion, admission.exists(text.word, for: caller) else { return }
     throw Refusal(
       errno: EINVAL, column: text.column,
       text: "\(text.word) exists, and is also a region of \(text.path); write \(text.word)@0 for the first")

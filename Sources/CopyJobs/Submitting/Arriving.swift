@@ -14,7 +14,7 @@ extension JobService {
   public func accept(draft: [UInt8], name: String, for asker: Asker, reply: any SubmissionReply) throws(Refusal) {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     let record = try JobRecord.only(in: draft)
-    let caller = Caller(uid: asker.uid, gid: asker.gid, pid: asker.pid)
+    let caller = Caller(uid: asker.uid, gid: asker.gid, pid: asker.pid, foreigners: configuration.foreigners)
     let candidate: Admitting.Candidate
     do throws(Refusal) {
       candidate = try admitting { true }.candidate(record, name: name, caller: caller)
@@ -125,7 +125,7 @@ extension JobService {
     _ arriving: Arriving, _ open: @escaping @Sendable (Admitting) throws(Refusal) -> (AdmittedJob, Reattempt?)
   ) {
     let (job, arrival) = (arriving.job, arriving.arrival)
-    threads.perform { [self] in
+    threads.perform(for: job.facts.uid) { [self] in
       defer { arriving.isOver() }
       arrival.start()
       do throws(Refusal) {

@@ -31,7 +31,7 @@ extension Admitting {
       var missing: [MissingFile] = []
       for (index, text) in record.to.enumerated() {
         do throws(Refusal) {
-          found[index] = try open(text, &opened) { () throws(Objection) in
+          found[index] = try open(text, caller, &opened) { () throws(Objection) in
             try admission.openDestination(text.path, creates: false, for: caller)
           }
         } catch {

@@ -60,7 +60,7 @@ extension Admitting {
   ) throws(Refusal) -> Endpoint {
     let text = reopening.candidate.record.to[index]
     let creates = reopening.creates(index)
-    let endpoint = try open(text, &opened) { () throws(Objection) in
+    let endpoint = try open(text, caller, &opened) { () throws(Objection) in
       try admission.openDestination(text.path, creates: creates, syncsDirectory: reopening.candidate.record.create, for: caller)
     }
     // One that had to be made anew is nobody else's.

@@ -52,7 +52,7 @@ public final class Submission: Sendable {
     self.uid = uid
     self.gid = gid
     self.pid = pid
-    caller = Caller(uid: uid, gid: gid, pid: pid)
+    caller = Caller(uid: uid, gid: gid, pid: pid, foreigners: jobs.configuration.foreigners)
   }
 
   /// The name of the file in `jobs/`.
@@ -130,7 +130,7 @@ public final class Submission: Sendable {
 
   /// Decides about a write on a thread that may wait for a device, and answers it.
   public func decide(_ batch: Batch, reply: any SubmissionReply) {
-    jobs.threads.perform { end in
+    jobs.threads.perform(for: uid) { end in
       let done: @Sendable (Result<Int, Refusal>?) -> Void = { result in
         if let result { reply.answer(result) }
         end()

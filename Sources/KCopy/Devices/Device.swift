@@ -43,7 +43,17 @@ public final class Device: Sendable {
   /// - Throws: `DeviceError`: the errno of `open(2)` as it is; EROFS for a device that is read-only; EINVAL for what is
   ///   neither a block device nor a regular file; EBUSY for a device or file that is held.
   public convenience init(descriptor: Int32, access: Access, directory: Int32? = nil) throws(DeviceError) {
-    let opened = try OpenDescriptions(of: descriptor, access: access)
+    try self.init(try OpenDescriptions(of: descriptor, access: access), access: access, directory: directory)
+  }
+
+  /// Makes a device of what was opened; when that fails, it is closed.
+  ///
+  /// - Parameters:
+  ///   - opened: its descriptions, which become the device's.
+  ///   - access: what they were opened for.
+  ///   - directory: of a file that was just created, the descriptor of its directory; it becomes the device's.
+  /// - Throws: `DeviceError` when there is no thread to be had.
+  public convenience init(_ opened: OpenDescriptions, access: Access, directory: Int32? = nil) throws(DeviceError) {
     let medium: LocalMedium
     do throws(DeviceError) {
       medium = try LocalMedium(opened, directory: directory, startsThread: access == .writing(exclusive: true))

@@ -1,15 +1,23 @@
 internal import CSystemShims
 internal import Glibc
 
-/// The descriptions of one device, opened and looked at; what `Device` keeps.
-struct OpenDescriptions {
+/// The descriptions of one device, opened and looked at; what a ``Device`` is made of.
+///
+/// Apart from it for programs that open with other rights than their own: to open begins no thread, and a device does.
+public struct OpenDescriptions {
   private(set) var facts: DeviceFacts
   var direct: Int32?
   var buffered: Int32?
 
   private static let page = 4096
 
-  init(of descriptor: Int32, access: Device.Access) throws(DeviceError) {
+  /// Opens what a descriptor refers to, by `/proc/self/fd`, so that no path is walked again.
+  ///
+  /// - Parameters:
+  ///   - descriptor: any descriptor of the file, O_PATH too; it stays the caller's.
+  ///   - access: what it is opened for.
+  /// - Throws: as `Device(descriptor:access:directory:)`.
+  public init(of descriptor: Int32, access: Device.Access) throws(DeviceError) {
     let found = try Self.facts(of: descriptor)
     facts = DeviceFacts(
       key: try DeviceKey(descriptor: descriptor), size: 0, logicalBlock: 1, errorBlock: Self.page, directAlignment: 0, zeroes: false,
@@ -26,7 +34,7 @@ struct OpenDescriptions {
   }
 
   /// Closes what was opened, when nobody comes to own it; nothing was written yet.
-  func close() {
+  public func close() {
     for open in [direct, buffered].compactMap({ $0 }) { _ = kcs_close(open) }
   }
 
