@@ -88,8 +88,10 @@ public final class JobService: Sendable {
   public var count: Int { table.count }
 
   /// Opens a file for records.
-  public func submission(_ purpose: Submission.Purpose, uid: UInt32, gid: UInt32, pid: Int32) -> Submission {
-    Submission(self, purpose, uid: uid, gid: gid, pid: pid)
+  ///
+  /// - Parameter isRead: whether answers can be read back from it.
+  public func submission(_ purpose: Submission.Purpose, uid: UInt32, gid: UInt32, pid: Int32, isRead: Bool = true) -> Submission {
+    Submission(self, purpose, uid: uid, gid: gid, pid: pid, isRead: isRead)
   }
 
   /// Takes down the refusal of a name, a command or a draft.

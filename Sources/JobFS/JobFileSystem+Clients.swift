@@ -34,11 +34,12 @@ extension JobFileSystem {
 
   func open(_ client: CopyClient, _ file: ClientFile, writes: Bool, by requester: Requester, _ reply: consuming OpenReply) {
     if let parameter = file.parameter, writes {
-      return open(.value(client, parameter, Line(openedBy: requester)), isStream: false, reply)
+      return open(.value(client, parameter, Line(openedBy: requester)), isStream: false, by: requester, reply)
     }
     // Root may open everything, but there is nothing that a write could do.
     if writes { return reply.fail(EACCES) }
-    file == .wait ? open(.turn(ClientTurn(client)), isStream: true, reply) : open(.text, isStream: false, reply)
+    file == .wait
+      ? open(.turn(ClientTurn(client)), isStream: true, by: requester, reply) : open(.text, isStream: false, by: requester, reply)
   }
 
   static func attributes(_ client: CopyClient, _ file: ClientFile, _ inode: UInt64) -> Attributes {

@@ -7,13 +7,20 @@ extension JobFileSystem {
   func createDraft(_ name: String, by requester: Requester, _ reply: consuming CreateReply) {
     guard let number = drafts.create(name, by: requester, at: Self.now()) else { return reply.fail(EDQUOT) }
     guard let entry = entry(.draft(number), for: requester) else { return reply.fail(ENOENT) }
-    reply.succeed(entry, OpenFile(handle: handles.add(Handle(.draft(number, uid: requester.uid, gid: requester.gid))), isStream: false))
+    let draft = Handle(.draft(number, uid: requester.uid, gid: requester.gid), openedBy: requester.uid)
+    guard let handle = handles.add(draft) else {
+      drafts.unlist(name)
+      drafts.release(number)
+      drafts.forget(number, lookups: 1)
+      return reply.fail(EMFILE)
+    }
+    reply.succeed(entry, OpenFile(handle: handle, isStream: false))
   }
 
   func openDraft(_ number: UInt64, flags: Int32, by requester: Requester, _ reply: consuming OpenReply) {
     guard drafts.open(number) else { return reply.fail(ENOENT) }
     if flags & O_TRUNC != 0 { _ = drafts.truncate(number, to: 0, Self.now()) }
-    open(.draft(number, uid: requester.uid, gid: requester.gid), isStream: false, reply)
+    open(.draft(number, uid: requester.uid, gid: requester.gid), isStream: false, by: requester, reply)
   }
 
   /// As into a record: who writes has to be who opened, or a set-uid program's output could become a job.

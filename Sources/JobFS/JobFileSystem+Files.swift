@@ -9,38 +9,53 @@ extension JobFileSystem {
     guard let node = Node(node) else { return reply.fail(ENOENT) }
     let writes = flags & O_ACCMODE != O_RDONLY
     switch node {
-    case .submit: open(.submission(submission(.jobs, requester)), isStream: true, reply)
-    case .check: open(.submission(submission(.check, requester)), isStream: true, reply)
+    case .submit: open(.submission(submission(.jobs, flags, requester)), isStream: true, by: requester, reply)
+    case .check: open(.submission(submission(.check, flags, requester)), isStream: true, by: requester, reply)
     case .placeholder(let number):
       // Gone since it was looked up: ESTALE lets the kernel look again, where ENOENT would be the caller's.
       guard let name = placeholders.reopen(number) else { return reply.fail(ESTALE) }
-      open(.submission(submission(.job(name), requester)), isStream: false, reply)
+      guard let handle = handles.add(Handle(.submission(submission(.job(name), flags, requester)), openedBy: requester.uid)) else {
+        placeholders.release(number)
+        return reply.fail(EMFILE)
+      }
+      reply.succeed(OpenFile(handle: handle, isStream: false))
     case .draft(let number): openDraft(number, flags: flags, by: requester, reply)
-    case .events: writes ? reply.fail(EACCES) : open(.events(EventReader(jobs.changes.events, for: requester)), isStream: true, reply)
-    case .errors: open(.text, isStream: false, reply)
+    case .events:
+      writes ? reply.fail(EACCES) : open(.events(EventReader(jobs.changes.events, for: requester)), isStream: true, by: requester, reply)
+    case .errors: open(.text, isStream: false, by: requester, reply)
     case .job(let id, let file):
       guard let job = jobs.job(id) else { return reply.fail(ENOENT) }
       switch file {
-      case .wait: open(.waiting(job, isResult: false), isStream: true, reply)
-      case .result: open(.waiting(job, isResult: true), isStream: true, reply)
-      case .ctl: open(.control(job, Line(openedBy: requester)), isStream: false, reply)
+      case .wait: open(.waiting(job, isResult: false), isStream: true, by: requester, reply)
+      case .result: open(.waiting(job, isResult: true), isStream: true, by: requester, reply)
+      case .ctl: open(.control(job, Line(openedBy: requester)), isStream: false, by: requester, reply)
       case _ where writes: reply.fail(EACCES)
-      case .status: open(.status(job, StatusReader(job)), isStream: false, reply)
-      default: open(.text, isStream: false, reply)
+      case .status: open(.status(job, StatusReader(job)), isStream: false, by: requester, reply)
+      default: open(.text, isStream: false, by: requester, reply)
       }
     case .client(let number, let file):
       guard let client = jobs.clients.client(number) else { return reply.fail(ENOENT) }
       open(client, file, writes: writes, by: requester, reply)
-    default: writes ? reply.fail(EACCES) : open(.text, isStream: false, reply)
+    default: writes ? reply.fail(EACCES) : open(.text, isStream: false, by: requester, reply)
     }
   }
 
-  private func submission(_ purpose: Submission.Purpose, _ requester: Requester) -> Submission {
-    jobs.submission(purpose, uid: requester.uid, gid: requester.gid, pid: requester.pid)
+  private func submission(_ purpose: Submission.Purpose, _ flags: Int32, _ requester: Requester) -> Submission {
+    jobs.submission(
+      purpose, uid: requester.uid, gid: requester.gid, pid: requester.pid, isRead: flags & O_ACCMODE == O_RDWR)
   }
 
-  func open(_ kind: Handle.Kind, isStream: Bool, _ reply: consuming OpenReply) {
-    reply.succeed(OpenFile(handle: handles.add(Handle(kind)), isStream: isStream))
+  func open(_ kind: Handle.Kind, isStream: Bool, by requester: Requester, _ reply: consuming OpenReply) {
+    guard let number = handles.add(Handle(kind, openedBy: requester.uid)) else {
+      // As at its close: nothing else was counted for it.
+      switch kind {
+      case .events(let events): events.close()
+      case .draft(let number, _, _): drafts.release(number)
+      case .submission, .control, .value, .text, .status, .waiting, .turn, .directory: break
+      }
+      return reply.fail(EMFILE)
+    }
+    reply.succeed(OpenFile(handle: number, isStream: isStream))
   }
 
   public func create(
@@ -58,9 +73,15 @@ extension JobFileSystem {
       return reply.fail(error.errno)
     }
     guard jobs.job(named: name) == nil else { return reply.fail(EEXIST) }
+    guard let handle = handles.add(Handle(.submission(submission(.job(name), flags, requester)), openedBy: requester.uid)) else {
+      return reply.fail(EMFILE)
+    }
     let number = placeholders.open(name, by: requester, permissions: permissions & 0o777)
-    guard let entry = entry(.placeholder(number), for: requester) else { return reply.fail(ENOENT) }
-    reply.succeed(entry, OpenFile(handle: handles.add(Handle(.submission(submission(.job(name), requester)))), isStream: false))
+    guard let entry = entry(.placeholder(number), for: requester) else {
+      _ = handles.remove(handle)
+      return reply.fail(ENOENT)
+    }
+    reply.succeed(entry, OpenFile(handle: handle, isStream: false))
   }
 
   /// The name of a job that brings its own.
@@ -104,18 +125,22 @@ extension JobFileSystem {
     _ node: Node, _ open: Handle, from offset: UInt64, _ size: Int, by requester: Requester, _ reply: consuming DataReply
   ) {
     // Later reads see what the first one saw, wherever that was.
-    guard offset > 0 && open.bytes.withLock({ $0 != nil }) || render(node, for: requester, into: open) else {
-      if case .client = node { return reply.fail(ENODEV) }
-      return reply.fail(ENOENT)
+    if offset == 0 || open.bytes.withLock({ $0 == nil }) {
+      let error = render(node, for: requester, into: open)
+      guard error == 0 else { return reply.fail(error) }
     }
     reply.succeed(open.bytes.withLock { Self.part($0 ?? [], from: offset, size) })
   }
 
-  /// Renders the text that this open file is read as from now on.
-  private func render(_ node: Node, for requester: Requester, into open: Handle) -> Bool {
-    guard let text = text(node, for: requester) else { return false }
+  /// Renders the text that this open file is read as from now on; 0 or an errno.
+  private func render(_ node: Node, for requester: Requester, into open: Handle) -> Int32 {
+    guard let text = text(node, for: requester) else {
+      if case .client = node { return ENODEV }
+      return ENOENT
+    }
+    guard handles.charge(open, bytes: text.count) else { return ENOBUFS }
     open.bytes.withLock { $0 = text }
-    return true
+    return 0
   }
 
   /// What a file says now; `nil` for those that have no text, or are gone.
@@ -171,7 +196,13 @@ extension JobFileSystem {
       listing = Listing(ClientFile.entries.map { ($0.name, .client(number, $0)) })
     default: return reply.fail(ENOTDIR)
     }
-    open(.directory(listing), isStream: false, reply)
+    let handle = Handle(.directory(listing), openedBy: requester.uid)
+    guard let number = handles.add(handle) else { return reply.fail(EMFILE) }
+    guard handles.charge(handle, bytes: listing.size) else {
+      _ = handles.remove(number)
+      return reply.fail(ENOBUFS)
+    }
+    reply.succeed(OpenFile(handle: number, isStream: false))
   }
 
   public func releaseDirectory(_ node: NodeID, handle: UInt64) { _ = handles.remove(handle) }

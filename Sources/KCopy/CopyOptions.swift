@@ -35,8 +35,11 @@ public struct CopyOptions: Sendable {
   public var retries = 0
   /// Bytes of the region per second, at least 1; `nil`: as fast as the client lets it.
   public var rate: UInt64?
-  /// Whose turn comes first among the copies of a client: 0 (first) to 9.
+  /// Whose turn comes first among the copies of a share: 0 (first) to 9.
   public var priority = 5
+  /// Which share of the client the copy belongs to, by any number: shares take turns, a sub-job each, however many copies each
+  /// has, and whatever their priorities are.
+  public var share: UInt64 = 0
   /// Begins with the pause that `Copy.pause` asks for: nothing is read or written before `Copy.resume`.
   public var startsPaused = false
 

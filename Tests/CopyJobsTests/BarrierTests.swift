@@ -11,7 +11,7 @@ struct BarrierTests {
   /// Stands for a job that runs until the test lets it end.
   private static func hold(_ counter: Counter) throws -> (client: CopyClient, ticket: UInt64) {
     let client = try #require(counter.jobs.clients["default"])
-    return (client, try client.enter())
+    return (client, try client.enter(for: 0))
   }
 
   private static func submit(_ counter: Counter, _ name: String, _ more: String = "") throws -> Job {
@@ -39,9 +39,9 @@ struct BarrierTests {
   func turn() throws {
     try withCounter { (counter) throws in
       let (client, first) = try Self.hold(counter)
-      let second = try client.enter()
+      let second = try client.enter(for: 0)
       let barrier = try Self.submit(counter, "barrier")
-      let later = try client.enter()
+      let later = try client.enter(for: 0)
       let next = try Self.submit(counter, "next")
       client.leave(second)
       pause(.milliseconds(50))

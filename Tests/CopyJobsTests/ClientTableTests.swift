@@ -69,7 +69,7 @@ struct ClientTableTests {
     let first = try table.make("a", uid: 0, gid: 0)
     try table.remove("a")
     #expect(table["a"] == nil && table.client(first.number) == nil && first.isRemoved)
-    #expect(try Self.errno { _ = try first.enter() } == ENOENT)
+    #expect(try Self.errno { _ = try first.enter(for: 0) } == ENOENT)
     #expect(try Self.errno { try first.change(.slots(1)) } == ENODEV)
     #expect(try Self.errno { try table.remove("a") } == ENOENT)
     let second = try table.make("a", uid: 0, gid: 0)
@@ -81,12 +81,12 @@ struct ClientTableTests {
   func busy() throws {
     let table = try Self.table()
     let client = try table.make("a", uid: 0, gid: 0)
-    let tickets = try [client.enter(), client.enter()]
+    let tickets = try [client.enter(for: 0), client.enter(for: 0)]
     #expect(try Self.errno { try table.remove("a") } == EBUSY)
     client.leave(tickets[1])
     #expect(try Self.errno { try table.remove("a") } == EBUSY)
     // A refused removal changes nothing.
-    client.leave(try client.enter())
+    client.leave(try client.enter(for: 0))
     client.leave(tickets[0])
     try table.remove("a")
   }

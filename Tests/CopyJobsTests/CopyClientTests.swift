@@ -72,20 +72,20 @@ struct CopyClientTests {
     let client = try Self.client()
     defer { client.destroy() }
     try client.change(.mostJobs(2))
-    let first = try client.enter()
-    let second = try client.enter()
+    let first = try client.enter(for: 0)
+    let second = try client.enter(for: 0)
     #expect(second > first && client.jobs == 2 && client.lastTicket == second)
-    #expect(throws: Refusal(errno: ENOBUFS, column: 0, text: "the client a has 2 unfinished jobs already")) { try client.enter() }
+    #expect(throws: Refusal(errno: ENOBUFS, column: 0, text: "the client a has 2 unfinished jobs already")) { try client.enter(for: 0) }
     client.leave(first)
-    let third = try client.enter()
-    #expect(throws: Refusal.self) { try client.enter() }
+    let third = try client.enter(for: 0)
+    #expect(throws: Refusal.self) { try client.enter(for: 0) }
     try client.change(.mostJobs(1))
     #expect(client.jobs == 2)
     try client.change(.mostJobs(3))
-    let fourth = try client.enter()
+    let fourth = try client.enter(for: 0)
     for ticket in [second, third, fourth] { client.leave(ticket) }
     try client.change(.mostJobs(0))
-    #expect(throws: Refusal.self) { try client.enter() }
+    #expect(throws: Refusal.self) { try client.enter(for: 0) }
     #expect(client.jobs == 0 && client.lastTicket == fourth && client.movedAt >= client.madeAt)
   }
 
@@ -96,7 +96,7 @@ struct CopyClientTests {
     let told = Locked<[String]>([])
     func observe(_ name: String, _ ticket: UInt64) -> UInt64? { client.observe(through: ticket) { told.withLock { $0.append(name) } } }
     #expect(observe("none", client.lastTicket) == nil && client.haveLeft(through: 0))
-    let tickets = try (0..<4).map { _ in try client.enter() }
+    let tickets = try (0..<4).map { _ in try client.enter(for: 0) }
     #expect(observe("second", tickets[1]) != nil && observe("third", tickets[2]) != nil && observe("first", tickets[0]) != nil)
     let gone = try #require(observe("gone", tickets[0]))
     client.stopObserving(gone)
@@ -107,7 +107,7 @@ struct CopyClientTests {
     #expect(told.withLock { $0.sorted() } == ["first", "second"])
     #expect(client.haveLeft(through: tickets[1]) && !client.haveLeft(through: tickets[2]))
     #expect(observe("late", tickets[1]) == nil && observe("fourth", tickets[3]) != nil)
-    let fifth = try client.enter()
+    let fifth = try client.enter(for: 0)
     client.leave(tickets[2])
     #expect(told.withLock { $0.sorted() } == ["first", "fourth", "second", "third"] && client.jobs == 1)
     client.leave(fifth)
@@ -119,7 +119,7 @@ struct CopyClientTests {
     let client = try Self.client()
     defer { client.destroy() }
     let told = Locked(0)
-    let ticket = try client.enter()
+    let ticket = try client.enter(for: 0)
     for _ in 0..<3 { #expect(client.observe(through: ticket) { told.withLock { $0 += 1 } } != nil) }
     client.endWaits()
     #expect(told.withLock { $0 } == 3)
@@ -132,7 +132,7 @@ struct CopyClientTests {
     let client = try Self.client()
     defer { client.destroy() }
     let told = Locked(0)
-    let tickets = try (0..<100_000).map { _ in try client.enter() }
+    let tickets = try (0..<100_000).map { _ in try client.enter(for: 0) }
     for index in stride(from: 0, to: 100_000, by: 100) { _ = client.observe(through: tickets[index]) { told.withLock { $0 += 1 } } }
     for ticket in tickets.reversed() { client.leave(ticket) }
     #expect(told.withLock { $0 } == 1000 && client.jobs == 0)

@@ -109,7 +109,7 @@ struct ZeroTests {
         return refusal
       }
       #expect(try refusal("nobody").errno == ENOENT)
-      let ticket = try other.enter()
+      let ticket = try other.enter(for: 0)
       #expect(try refusal("other").errno == ENOBUFS)
       other.leave(ticket)
       _ = try counter.submission("a").write(String(counter.record("a").dropLast()) + " client=other\n").count()

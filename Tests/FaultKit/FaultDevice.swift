@@ -69,7 +69,7 @@ public final class FaultDevice: Resource {
     // The socket's name is there before anybody listens behind it; the file with the number comes after.
     try eventually("nbdkit listens: \(server.errorText)") { Files.exists(directory + "/pid") || !server.running }
     if !server.running { throw Missing("nbdkit ended: \(server.errorText)") }
-    let bridge = try Command("nbdfuse", [directory + "/export", "--unix", directory + "/socket"]).start()
+    let bridge = try Command("nbdfuse", ["-o", "allow_other", directory + "/export", "--unix", directory + "/socket"]).start()
     do {
       try eventually("nbdfuse shows the device: \(bridge.errorText)") { try Files.facts(directory + "/export").size > 0 || !bridge.running }
       if !bridge.running { throw Missing("nbdfuse ended: \(bridge.errorText)") }

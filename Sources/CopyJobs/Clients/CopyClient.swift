@@ -24,7 +24,9 @@ public final class CopyClient: Sendable {
     var changedAt: [ClientParameter: UInt64] = [:]
     var isRemoved = false
     var lastTicket: UInt64 = 0
-    var unfinished: Set<UInt64> = []
+    /// Whose it is, by ticket; and how many each uid has.
+    var unfinished: [UInt64: UInt32] = [:]
+    var unfinishedOf: [UInt32: Int] = [:]
     /// All tickets below it have been given back.
     var oldest: UInt64 = 1
     /// When the number of unfinished jobs changed last.
@@ -33,6 +35,13 @@ public final class CopyClient: Sendable {
     var observers: [UInt64: [UInt64: @Sendable () -> Void]] = [:]
     var ticketOfObserver: [UInt64: UInt64] = [:]
     var lastObserver: UInt64 = 0
+
+    mutating func enter(for uid: UInt32) -> UInt64 {
+      lastTicket += 1
+      unfinished[lastTicket] = uid
+      unfinishedOf[uid, default: 0] += 1
+      return lastTicket
+    }
   }
 
   private let life: Locked<Life>
@@ -135,39 +144,36 @@ public final class CopyClient: Sendable {
 
   /// One more unfinished job.
   ///
+  /// Of a client that several uids share none can take all the places: while it is full, a uid that has less than an eighth of
+  /// them, or nothing yet, is let in all the same.
+  ///
   /// - Returns: its ticket: larger than those of all jobs before it.
   /// - Throws: ENOBUFS when there are `max_jobs` already, ENOENT when the client was removed.
-  func enter() throws(Refusal) -> UInt64 {
+  func enter(for uid: UInt32) throws(Refusal) -> UInt64 {
     let now = kcs_realtime()
     return try life.withLock { (life) throws(Refusal) in
       guard !life.isRemoved else { throw Refusal(errno: ENOENT, column: 0, text: "there is no client \(name)") }
-      guard life.unfinished.count < life.shape.mostJobs else {
+      let most = life.shape.mostJobs
+      guard life.unfinished.count < most || life.unfinishedOf[uid] ?? 0 < max(most / 8, 1) else {
         throw Refusal(errno: ENOBUFS, column: 0, text: "the client \(name) has \(life.unfinished.count) unfinished jobs already")
       }
-      life.lastTicket += 1
-      life.unfinished.insert(life.lastTicket)
       life.movedAt = now
-      return life.lastTicket
+      return life.enter(for: uid)
     }
   }
 
   /// An unfinished job that came before a restart: it has its place whatever `max_jobs` says.
-  func enterAgain() -> UInt64 {
-    life.withLock { life in
-      life.lastTicket += 1
-      life.unfinished.insert(life.lastTicket)
-      return life.lastTicket
-    }
-  }
+  func enterAgain(for uid: UInt32) -> UInt64 { life.withLock { $0.enter(for: uid) } }
 
   /// The job of a ticket is final, and everybody can see it.
   func leave(_ ticket: UInt64) {
     let now = kcs_realtime()
     let due = life.withLock { life in
-      precondition(life.unfinished.remove(ticket) != nil, "a ticket is given back once")
+      guard let uid = life.unfinished.removeValue(forKey: ticket) else { preconditionFailure("a ticket is given back once") }
+      if let count = life.unfinishedOf[uid] { life.unfinishedOf[uid] = count == 1 ? nil : count - 1 }
       life.movedAt = now
       var due: [@Sendable () -> Void] = []
-      while life.oldest <= life.lastTicket, !life.unfinished.contains(life.oldest) {
+      while life.oldest <= life.lastTicket, life.unfinished[life.oldest] == nil {
         for (observer, body) in life.observers.removeValue(forKey: life.oldest) ?? [:] {
           life.ticketOfObserver[observer] = nil
           due.append(body)

@@ -6,7 +6,11 @@ struct ClaimIndex {
   struct Entry {
     var claim: Claims.Claim
     var job: String
+    var uid: UInt32
     var owner: UInt64
+
+    /// What somebody may know of the job.
+    func name(for reader: UInt32) -> String { reader == uid || reader == 0 ? "job \(job)" : "a job of uid \(uid)" }
   }
 
   private struct Run {

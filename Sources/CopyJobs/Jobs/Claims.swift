@@ -38,22 +38,24 @@ final class Claims: Sendable {
   ///
   /// - Returns: what to give back with `release`.
   /// - Throws: EINVAL where the job's own regions overlap, EBUSY where another job's do.
-  func take(_ claims: [Claim], job: String, columns: [Int]) throws(Refusal) -> UInt64 {
+  ///
+  /// - Parameter uid: whose job it is: which of others' jobs is in the way is their business.
+  func take(_ claims: [Claim], job: String, of uid: UInt32, columns: [Int]) throws(Refusal) -> UInt64 {
     try state.withLock { (state) throws(Refusal) in
-      try Self.check(claims, columns, state)
+      try Self.check(claims, of: uid, columns, state)
       let owner = state.nextOwner
       state.nextOwner += 1
-      for claim in claims { state.byRoot[claim.root, default: ClaimIndex()].insert(.init(claim: claim, job: job, owner: owner)) }
+      for claim in claims { state.byRoot[claim.root, default: ClaimIndex()].insert(.init(claim: claim, job: job, uid: uid, owner: owner)) }
       return owner
     }
   }
 
   /// Whether the claims could be taken; nobody is kept from anything by the question.
-  func check(_ claims: [Claim], columns: [Int]) throws(Refusal) {
-    try state.withLock { (state) throws(Refusal) in try Self.check(claims, columns, state) }
+  func check(_ claims: [Claim], of uid: UInt32, columns: [Int]) throws(Refusal) {
+    try state.withLock { (state) throws(Refusal) in try Self.check(claims, of: uid, columns, state) }
   }
 
-  private static func check(_ claims: [Claim], _ columns: [Int], _ state: State) throws(Refusal) {
+  private static func check(_ claims: [Claim], of uid: UInt32, _ columns: [Int], _ state: State) throws(Refusal) {
     for (index, claim) in claims.enumerated() where claim.isWrite {
       if let other = claims[..<index].first(where: claim.overlaps) {
         throw Refusal(
@@ -63,7 +65,7 @@ final class Claims: Sendable {
     for (index, claim) in claims.enumerated() {
       if let held = state.byRoot[claim.root]?.conflict(with: claim) {
         let does = held.claim.isWrite ? "writes to" : "reads from"
-        throw Refusal(errno: EBUSY, column: columns[index], text: "job \(held.job) \(does) this region of \(claim.path)")
+        throw Refusal(errno: EBUSY, column: columns[index], text: "\(held.name(for: uid)) \(does) this region of \(claim.path)")
       }
     }
   }

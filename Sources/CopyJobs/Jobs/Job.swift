@@ -99,9 +99,9 @@ public final class Job: Sendable {
   }
 
   /// Whether somebody may read the files of the job, by its mode bits.
-  public func isReadable(uid: UInt32, gid: UInt32) -> Bool {
-    if uid == 0 { return true }
-    let shift: UInt32 = uid == facts.uid ? 6 : gid == facts.gid ? 3 : 0
+  public func isReadable(by reader: JobReader) -> Bool {
+    if reader.uid == 0 { return true }
+    let shift: UInt32 = reader.uid == facts.uid ? 6 : reader.groups.contains(facts.gid) ? 3 : 0
     return permissions >> shift & 0o4 != 0
   }
 

@@ -44,7 +44,7 @@ extension JobService {
     unfinished.withLock { $0 += 1 }
     // Its client is there: it was written down before it.
     let client = clients[job.facts.client] ?? clients.standard
-    let ticket = client.enterAgain()
+    let ticket = client.enterAgain(for: job.facts.uid)
     let arrival = arrival(at: client, ticket)
     job.awaits(arrival)
     guard !job.life.withLock({ $0.isCancelRequested }) else {

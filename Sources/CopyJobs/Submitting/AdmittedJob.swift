@@ -24,8 +24,9 @@ struct AdmittedJob: Sendable {
   let regions: Regions
   let claims: [Claims.Claim]
   let claimOwner: UInt64
-  /// The descriptors that it may hold.
+  /// The descriptors that it may hold, and whom they are charged to.
   let descriptors: Int
+  let uid: UInt32
 
   /// The length of each region, in bytes; 0 where nothing is copied.
   var bytesTotal: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }

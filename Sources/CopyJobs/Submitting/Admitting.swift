@@ -56,7 +56,7 @@ struct Admitting {
   func admit(_ candidate: Candidate, caller: Caller) throws(Refusal) -> AdmittedJob {
     let record = candidate.record
     let need = DescriptorBudget.need(of: record)
-    try descriptors.take(need)
+    try descriptors.take(need, for: caller.uid)
     do throws(Refusal) {
       return try opening { (opened) throws(Refusal) in
         let source = try record.from.map { (text) throws(Refusal) in
@@ -69,11 +69,11 @@ struct Admitting {
           destinations.append(
             try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
-        return try claim(candidate, source: source, destinations: destinations, descriptors: need)
+        return try claim(candidate, source: source, destinations: destinations, descriptors: need, uid: caller.uid)
       }
     } catch {
       places.removeAll()
-      descriptors.giveBack(need)
+      descriptors.giveBack(need, for: caller.uid)
       throw error
     }
   }
@@ -95,7 +95,7 @@ struct Admitting {
   func undo(_ job: AdmittedJob) {
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.endpoints.reversed() { admission.undo(endpoint) }
-    descriptors.giveBack(job.descriptors)
+    descriptors.giveBack(job.descriptors, for: job.uid)
   }
 
   // MARK: Steps
@@ -133,18 +133,18 @@ struct Admitting {
 
   /// Resolves the regions of what is open, and claims them.
   func claim(
-    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], descriptors: Int
+    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], descriptors: Int, uid: UInt32
   ) throws(Refusal) -> AdmittedJob {
     let record = candidate.record
     let resolution = try Resolution(record, source: source, destinations: destinations)
     let wanted = resolution.claims(source: source, destinations: destinations)
     let columns = (record.from.map { [$0.column] } ?? []) + record.to.map(\.column)
-    let owner = try claims.take(wanted, job: candidate.name, columns: columns)
+    let owner = try claims.take(wanted, job: candidate.name, of: uid, columns: columns)
     let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { places.fingerprint(of: $0, admission) } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,
-      descriptors: descriptors)
+      descriptors: descriptors, uid: uid)
   }
 
   /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses

@@ -62,7 +62,7 @@ extension JobService {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     let candidate = try candidate(job)
     try Job.check(.retry, job.life.withLock { $0 })
-    let ticket = try ticket(of: candidate.client, for: candidate.record)
+    let ticket = try ticket(of: candidate.client, for: candidate.record, of: job.facts.uid)
     let arrival = arrival(at: candidate.client, ticket)
     // Before the job is unfinished for others, so that a stop waits for it.
     unfinished.withLock { $0 += 1 }

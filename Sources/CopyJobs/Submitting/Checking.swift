@@ -23,8 +23,8 @@ extension Admitting {
   fileprivate func check(_ candidate: Candidate, caller: Caller) throws(Refusal) -> String {
     let record = candidate.record
     let need = DescriptorBudget.need(of: record)
-    try descriptors.take(need)
-    defer { descriptors.giveBack(need) }
+    try descriptors.take(need, for: caller.uid)
+    defer { descriptors.giveBack(need, for: caller.uid) }
     return try opening { (opened) throws(Refusal) in
       let source = try openSource(record, caller, &opened)
       var found: [Int: Endpoint] = [:]
@@ -39,7 +39,7 @@ extension Admitting {
           missing.append(try self.missing(text, not: missing, caller))
         }
       }
-      let text = try resolved(candidate, source, found)
+      let text = try resolved(candidate, source, found, for: caller.uid)
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       opened = []
       return text
@@ -61,7 +61,7 @@ extension Admitting {
   }
 
   /// The record with the regions that it comes to, and what stands there now.
-  private func resolved(_ candidate: Candidate, _ source: Endpoint?, _ found: [Int: Endpoint]) throws(Refusal) -> String {
+  private func resolved(_ candidate: Candidate, _ source: Endpoint?, _ found: [Int: Endpoint], for uid: UInt32) throws(Refusal) -> String {
     let record = candidate.record
     let present = found.keys.sorted()
     let endpoints = present.compactMap { found[$0] }
@@ -70,7 +70,7 @@ extension Admitting {
     let resolution = try Resolution(part, source: source, destinations: endpoints)
     let wanted = resolution.claims(source: source, destinations: endpoints)
     let columns = (record.from.map { [$0.column] } ?? []) + part.to.map(\.column)
-    try claims.check(wanted, columns: columns)
+    try claims.check(wanted, of: uid, columns: columns)
 
     let count = resolution.regions.source?.count ?? record.to.first?.count ?? 0
     for text in record.to {

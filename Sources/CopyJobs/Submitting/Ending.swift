@@ -45,7 +45,7 @@ extension JobService {
   /// Whoever takes the place of a job is written down after its end: a restart never finds two of them.
   private func giveBack(_ admitted: AdmittedJob) {
     claims.release(admitted.claimOwner, admitted.claims)
-    descriptors.giveBack(admitted.descriptors)
+    descriptors.giveBack(admitted.descriptors, for: admitted.uid)
   }
 
   /// A job whose paths never were open ends, or one that nobody waits to go on with.

@@ -18,6 +18,8 @@ public final class RefusalLog: Sendable {
   }
 
   static let kept = 32
+  /// Of so many uids: who has been quiet for the longest is forgotten first.
+  static let mostUids = 1024
   static let longestRecord = 4096
 
   private let entries = Locked<[UInt32: [Entry]]>([:])
@@ -32,6 +34,10 @@ public final class RefusalLog: Sendable {
     )
     total.wrappingAdd(1, ordering: .relaxed)
     entries.withLock { entries in
+      if entries[uid] == nil, entries.count == Self.mostUids {
+        let quiet = entries.min { ($0.value.last?.time ?? 0) < ($1.value.last?.time ?? 0) }
+        if let quiet { entries[quiet.key] = nil }
+      }
       var own = entries[uid] ?? []
       if own.count == Self.kept { own.removeFirst() }
       own.append(entry)

@@ -21,7 +21,7 @@ extension Admitting {
   func reopen(_ candidate: Candidate, of job: Job, caller: Caller, _ cause: Cause) throws(Refusal) -> (AdmittedJob, Reattempt) {
     let life = job.life.withLock { $0 }
     let need = DescriptorBudget.need(of: candidate.record)
-    try descriptors.take(need)
+    try descriptors.take(need, for: caller.uid)
     do throws(Refusal) {
       return try opening { (opened) throws(Refusal) in
         var reopening = Reopening(candidate, life, cause)
@@ -46,11 +46,11 @@ extension Admitting {
           reopening.found = []
         }
         let admitted = try claim(
-          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), descriptors: need)
+          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), descriptors: need, uid: caller.uid)
         return (admitted, reopening.reattempt)
       }
     } catch {
-      descriptors.giveBack(need)
+      descriptors.giveBack(need, for: caller.uid)
       throw error
     }
   }

@@ -75,7 +75,7 @@ extension JobService {
   ///
   /// - Returns: its ticket.
   func enter(_ job: Job, _ client: CopyClient, _ record: JobRecord) throws(Refusal) -> UInt64 {
-    let ticket = try ticket(of: client, for: record)
+    let ticket = try ticket(of: client, for: record, of: job.facts.uid)
     do throws(Refusal) {
       let mostOfUid = job.facts.uid == 0 ? Int.max : configuration.mostJobsPerUid
       switch table.reserve(job, most: configuration.mostJobs, mostOfUid: mostOfUid) {
@@ -96,9 +96,9 @@ extension JobService {
     client.leave(ticket)
   }
 
-  func ticket(of client: CopyClient, for record: JobRecord) throws(Refusal) -> UInt64 {
+  func ticket(of client: CopyClient, for record: JobRecord, of uid: UInt32) throws(Refusal) -> UInt64 {
     do throws(Refusal) {
-      return try client.enter()
+      return try client.enter(for: uid)
     } catch {
       throw Refusal(errno: error.errno, column: record.column(of: "client"), text: error.text)
     }
@@ -138,6 +138,8 @@ extension JobService {
   private func copy(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(DeviceError) -> Copy {
     let (engine, regions) = (admitted.client.engine, admitted.regions)
     var options = admitted.record.options
+    // Whoever has many jobs, or gives them the first priority, takes no more from others than who has one.
+    options.share = UInt64(job.facts.uid)
     // Asked for before it begins, or before a restart: then not a byte is moved.
     job.life.withLock { life in
       options.startsPaused = life.isPauseRequested

@@ -36,6 +36,8 @@ public final class Submission: Sendable {
 
   /// How long a batch takes in records, of the 5 s that a write may take; nanoseconds.
   private static let patience: UInt64 = 2_000_000_000
+  /// What answers may wait to be read.
+  private static let mostAnswers = 4 << 20
 
   public let purpose: Purpose
   let caller: Caller?
@@ -44,50 +46,22 @@ public final class Submission: Sendable {
   /// A thread, as requests carry it.
   private let pid: Int32
   private let jobs: JobService
+  /// Whether somebody can read how its records were taken.
+  private let isAnswered: Bool
   private let state = Locked(State())
 
-  init(_ jobs: JobService, _ purpose: Purpose, uid: UInt32, gid: UInt32, pid: Int32) {
+  init(_ jobs: JobService, _ purpose: Purpose, uid: UInt32, gid: UInt32, pid: Int32, isRead: Bool) {
     self.jobs = jobs
     self.purpose = purpose
     self.uid = uid
     self.gid = gid
     self.pid = pid
+    isAnswered = if case .job = purpose { false } else { isRead }
     caller = Caller(uid: uid, gid: gid, pid: pid, foreigners: jobs.configuration.foreigners)
   }
 
   /// The name of the file in `jobs/`.
   public var name: String? { if case .job(let name) = purpose { name } else { nil } }
-
-  /// One write, for telling it from those before and after it.
-  public final class Write: Sendable {
-    public init() {}
-  }
-
-  /// The complete records of one write, which are still to be decided.
-  public struct Batch: Sendable {
-    let write: Write
-    var records: [Written] = []
-    /// The record after them is too long.
-    var endsTooLong = false
-    /// Bytes that the write takes when all goes well.
-    let count: Int
-  }
-
-  struct Written: Sendable {
-    let bytes: [UInt8]
-    let record: Result<JobRecord, Refusal>
-    /// Where in the write it ends.
-    let end: Int
-  }
-
-  /// What becomes of a write.
-  public enum Taken: Sendable {
-    case answered(Result<Int, Refusal>)
-    /// Not looked at: written by a stranger, or beside another write.
-    case turnedAway(Refusal)
-    /// To be decided, where it can take its time.
-    case undecided(Batch)
-  }
 
   /// Takes the bytes of a write; decides at once about what needs no look at a device.
   ///
@@ -98,6 +72,10 @@ public final class Submission: Sendable {
     guard uid == self.uid, gid == self.gid else {
       let text = "written by uid \(uid) gid \(gid), opened by uid \(self.uid) gid \(self.gid)"
       return .turnedAway(note(Refusal(errno: EPERM, column: 0, text: text), bytes))
+    }
+    guard state.withLock({ $0.answers.count < Self.mostAnswers }) else {
+      let text = "\(Self.mostAnswers) bytes of answers to earlier records wait to be read from this descriptor"
+      return .turnedAway(note(Refusal(errno: ENOBUFS, column: 0, text: text), bytes))
     }
     let batch: Batch? = state.withLock { state in
       guard state.deciding == nil else { return nil }
@@ -370,7 +348,7 @@ public final class Submission: Sendable {
       case .removeAll: state.buffer.removeAll()
       }
       if !answers.isEmpty, purpose != .check { state.hasJob = true }
-      guard name == nil else { return }
+      guard isAnswered else { return }
       for answer in answers {
         state.answers += answer.utf8
         state.answers.append(Byte.newline)

@@ -9,7 +9,8 @@ enum RootText {
   /// Only the jobs whose files the reader may read.
   static func list(_ jobs: JobService, for requester: Requester) -> [UInt8] {
     var text: [UInt8] = []
-    for job in jobs.jobs where job.isReadable(uid: requester.uid, gid: requester.gid) { JobText.listed(job, to: &text) }
+    let reader = JobReader(requester)
+    for job in jobs.jobs where job.isReadable(by: reader) { JobText.listed(job, to: &text) }
     return text
   }
 

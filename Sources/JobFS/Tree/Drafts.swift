@@ -9,6 +9,8 @@ internal import Locking
 final class Drafts: Sendable {
   /// The longest, in bytes: a record that is longer would be refused anyway.
   static let longest = 65536
+  /// How many there may be of all uids.
+  static let most = 4096
   /// How many a uid may have: by name, or open. What was submitted the kernel may remember for long, and counts no more.
   static let mostOfUid = 64
 
@@ -39,6 +41,7 @@ final class Drafts: Sendable {
     state.withLock { state in
       // One of the same name is replaced: the kernel knew of none.
       unlist(name, &state)
+      guard requester.uid == 0 || state.byNumber.count < Self.most else { return nil }
       guard state.byNumber.values.count(where: { $0.uid == requester.uid && ($0.isListed || $0.opens > 0) }) < Self.mostOfUid else {
         return nil
       }

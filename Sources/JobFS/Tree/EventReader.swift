@@ -10,15 +10,14 @@ final class EventReader: Sendable {
   }
 
   private let events: EventLog
-  private let uid: UInt32
-  private let gid: UInt32
+  private let reader: JobReader
   private let state: Locked<State>
   /// Records that are rendered at once, so that a small read of a long log takes a short time.
   private static let most = 512
 
   init(_ events: EventLog, for requester: Requester) {
     self.events = events
-    (uid, gid) = (requester.uid, requester.gid)
+    reader = JobReader(requester)
     state = Locked(State(place: events.open()))
   }
 
@@ -62,11 +61,15 @@ final class EventReader: Sendable {
       switch next {
       case .lost(let lost): Words.appendLine("lost", lost, to: &text)
       case .event(let event):
-        guard event.job.isReadable(uid: uid, gid: gid) else { continue }
+        guard event.job.isReadable(by: reader) else { continue }
         EventText.append(event, to: &text)
       }
       count += 1
     }
     state.rest = text[...]
   }
+}
+
+extension JobReader {
+  init(_ requester: Requester) { self.init(uid: requester.uid, gid: requester.gid, pid: requester.pid) }
 }

@@ -26,13 +26,22 @@ final class Handle: Sendable {
   }
 
   let kind: Kind
+  /// Who opened it.
+  let uid: UInt32
+  /// Bytes that its uid is charged for.
+  let charged = Locked(0)
   /// A rendered text, or the rest of a stream's text.
   let bytes: Locked<[UInt8]?> = Locked(nil)
 
   /// Who wakes those who poll this open file, and how they are struck off: the last poll's, in place of the one before.
   private let poller = Locked<(observer: UInt64, stop: @Sendable (UInt64) -> Void)?>(nil)
 
-  init(_ kind: Kind) { self.kind = kind }
+  init(_ kind: Kind, openedBy uid: UInt32) {
+    self.kind = kind
+    self.uid = uid
+  }
+
+  var isSubmission: Bool { if case .submission = kind { true } else { false } }
 
   /// Remembers whom a job or a client tells for this open file; the one before is told no more.
   func setPoller(_ observer: UInt64?, stop: @escaping @Sendable (UInt64) -> Void) {
@@ -70,16 +79,37 @@ final class Handle: Sendable {
 }
 
 /// The open files, by the number that the kernel names them by; a number is checked, never trusted.
+///
+/// What is kept for each is memory of the daemon's: a uid has so much of it and no more, root aside.
 final class Handles: Sendable {
+  private struct Account {
+    var files = 0
+    var submissions = 0
+    var bytes = 0
+  }
+
   private struct State {
     var open: [UInt64: Handle] = [:]
     var next: UInt64 = 1
+    var accounts: [UInt32: Account] = [:]
   }
 
   private let state = Locked(State())
 
-  func add(_ handle: Handle) -> UInt64 {
+  /// Open files of a uid; those that records are written to, of which each may hold 64 KiB and more; and the bytes of the texts
+  /// and lists that it has begun to read.
+  static let mostFiles = 16384
+  static let mostSubmissions = 1024
+  static let mostBytes = 256 << 20
+
+  /// - Returns: the number; `nil` when the uid has as many open as it may.
+  func add(_ handle: Handle) -> UInt64? {
     state.withLock { state in
+      var account = state.accounts[handle.uid] ?? Account()
+      account.files += 1
+      if handle.isSubmission { account.submissions += 1 }
+      guard handle.uid == 0 || account.files <= Self.mostFiles && account.submissions <= Self.mostSubmissions else { return nil }
+      state.accounts[handle.uid] = account
       defer { state.next += 1 }
       state.open[state.next] = handle
       return state.next
@@ -88,5 +118,28 @@ final class Handles: Sendable {
 
   subscript(number: UInt64) -> Handle? { state.withLock { $0.open[number] } }
 
-  func remove(_ number: UInt64) -> Handle? { state.withLock { $0.open.removeValue(forKey: number) } }
+  /// Charges an open file for what is kept of it from now on, in place of what was.
+  ///
+  /// - Returns: whether its uid may have so much.
+  func charge(_ handle: Handle, bytes: Int) -> Bool {
+    state.withLock { state in
+      let known = state.accounts[handle.uid]?.bytes ?? 0
+      let before = handle.charged.withLock { $0 }
+      guard handle.uid == 0 || known - before + bytes <= Self.mostBytes else { return false }
+      state.accounts[handle.uid]?.bytes = known - before + bytes
+      handle.charged.withLock { $0 = bytes }
+      return true
+    }
+  }
+
+  func remove(_ number: UInt64) -> Handle? {
+    state.withLock { state in
+      guard let handle = state.open.removeValue(forKey: number), var account = state.accounts[handle.uid] else { return nil }
+      account.files -= 1
+      if handle.isSubmission { account.submissions -= 1 }
+      account.bytes -= handle.charged.withLock { $0 }
+      state.accounts[handle.uid] = account.files == 0 ? nil : account
+      return handle
+    }
+  }
 }

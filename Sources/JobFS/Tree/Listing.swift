@@ -14,6 +14,9 @@ struct Listing: Sendable {
     self.others = others
   }
 
+  /// The memory that it takes, roughly.
+  var size: Int { jobs.count * MemoryLayout<Job>.stride + others.count * 64 }
+
   var count: Int { jobs.count + others.count }
 
   subscript(index: Int) -> (name: String, node: Node) {

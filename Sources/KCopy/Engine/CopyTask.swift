@@ -11,6 +11,7 @@ final class CopyTask {
   /// Ascending writes, because they were asked for or because a destination is zoned.
   let isSequential: Bool
   var priority: Int
+  let share: UInt64
   var rate: UInt64?
   /// When the rate lets the next sub-job start.
   var rateOpens: UInt64 = 0
@@ -55,6 +56,7 @@ final class CopyTask {
     plan = CopyPlan(request)
     isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
     priority = request.options.priority
+    share = request.options.share
     rate = request.options.rate
     pause = request.options.startsPaused ? .user : nil
     let count = request.destinations.count

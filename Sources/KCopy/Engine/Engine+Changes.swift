@@ -15,11 +15,9 @@ extension Engine where Driver: ~Copyable {
       task.rateOpens = now
       queue(task)
     case .priority(let priority):
-      if task.isQueued {
-        queues[task.priority].remove(task)
-        queues[priority].append(task)
-      }
+      if task.isQueued { turns.remove(task) }
       task.priority = priority
+      if task.isQueued { turns.append(task) }
     }
   }
 

@@ -30,27 +30,21 @@ extension Engine where Driver: ~Copyable {
     takeCheckpoints()
     releaseHeld()
     var isStuck = false
-    outer: for level in queues.indices {
-      while let task = queues[level].first {
-        switch start(task, fromReserve: false) {
-        case .done:
-          stuckSince = 0
-          if task.streams.count == 1, task.streams[0].isSpent {
-            unqueue(task, level)
-          } else {
-            queues[level].removeFirst()
-            queues[level].append(task)
-          }
-        case .nothing:
-          unqueue(task, level)
-        case .later(let moment):
-          unqueue(task, level)
-          hold(task, until: moment)
-        case .noRoom:
-          // First in line waits for room, and everybody behind it: small copies don't starve large ones.
-          isStuck = true
-          break outer
-        }
+    turns: while let task = turns.first {
+      switch start(task, fromReserve: false) {
+      case .done:
+        stuckSince = 0
+        task.isQueued = task.streams.count != 1 || !task.streams[0].isSpent
+        turns.passTurn(stays: task.isQueued)
+      case .nothing:
+        unqueue(task)
+      case .later(let moment):
+        unqueue(task)
+        hold(task, until: moment)
+      case .noRoom:
+        // First in line waits for room, and everybody behind it: small copies don't starve large ones.
+        isStuck = true
+        break turns
       }
     }
     if isStuck {
@@ -61,8 +55,8 @@ extension Engine where Driver: ~Copyable {
     }
   }
 
-  private mutating func unqueue(_ task: CopyTask, _ level: Int) {
-    queues[level].removeFirst()
+  private mutating func unqueue(_ task: CopyTask) {
+    turns.removeFirst()
     task.isQueued = false
   }
 
@@ -97,10 +91,8 @@ extension Engine where Driver: ~Copyable {
       return
     }
     wakesAt = min(wakesAt, now + Self.stuckPatience)
-    for level in queues.indices {
-      for task in Array(queues[level].waiting) where arenas.free > 0 {
-        while case .done = start(task, fromReserve: true) {}
-      }
+    for task in turns.waiting where arenas.free > 0 {
+      while case .done = start(task, fromReserve: true) {}
     }
   }
 

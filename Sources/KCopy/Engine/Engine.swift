@@ -25,8 +25,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   /// Ranges of sub-jobs that could not be read, by sub-job.
   var unreadable: [Int: [Range<Int>]] = [:]
 
-  /// Copies that have something to start, in turn and by priority: one sub-job each, as kcopyd queues them.
-  var queues = Array(repeating: TurnQueue(), count: 10)
+  /// Copies that have something to start: one sub-job each in its turn, as kcopyd queues them.
+  var turns = TurnQueue()
   /// Copies that can't start anything before a moment, or before a device is idle.
   var held: [CopyTask] = []
   /// Transfers that the sub-jobs in flight may have in flight at most.
@@ -116,7 +116,7 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   mutating func queue(_ task: CopyTask) {
     guard !task.isQueued else { return }
     task.isQueued = true
-    queues[task.priority].append(task)
+    turns.append(task)
   }
 
   // MARK: Memory
