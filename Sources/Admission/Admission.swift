@@ -142,7 +142,7 @@ public final class Admission: Sendable {
   /// Opens what was found; the threads of the device are not begun as the caller.
   private func open(_ descriptor: Int32, _ access: Device.Access, for caller: Caller, directory: Int32? = nil) throws(DeviceError) -> Device
   {
-    let opened = try caller.acting(failure: { DeviceError(errno: $0, call: "setresuid") }) { () throws(DeviceError) in
+    let opened = try caller.acting(failure: Caller.refused) { () throws(DeviceError) in
       try OpenDescriptions(of: descriptor, access: access)
     }
     return try Device(opened, access: access, directory: directory)
@@ -274,6 +274,9 @@ public final class Admission: Sendable {
 }
 
 extension Caller {
+  /// The kernel doesn't let a thread be the caller.
+  fileprivate static func refused(_ errno: Int32) -> DeviceError { DeviceError(errno: errno, call: "setresuid") }
+
   /// Does something about a path with the caller's rights.
   fileprivate func opening<R>(_ path: String, _ body: () throws(Objection) -> R) throws(Objection) -> R {
     let failure: (Int32) -> Objection = { Objection($0, "\(path): the daemon can't act as uid \(self.uid): \(Admission.text($0))") }
@@ -306,7 +309,7 @@ extension CreatedFile {
   /// have put that one there to have it removed.
   fileprivate func remove(_ key: DeviceKey) {
     // What is left behind by a directory that forbids it now is an empty file, and the caller sees it.
-    try? caller.acting(failure: { DeviceError(errno: $0, call: "setresuid") }) { () throws(DeviceError) in
+    try? caller.acting(failure: Caller.refused) { () throws(DeviceError) in
       if holds(key) { _ = unsafe kcs_unlinkat(directory, name) }
     }
   }

@@ -55,37 +55,3 @@ enum FileSystems {
 
   private static let fuse: UInt64 = 0x6573_5546
 }
-
-/// The table of mounts of this process, `/proc/self/mountinfo`.
-struct Mounts {
-  /// `st_dev` of what is in it.
-  var device: UInt64
-  var point: String
-  var type: String
-
-  /// Blanks, newlines and backslashes stand in the table as a backslash and three octal digits.
-  private static func unescaped(_ field: Substring) -> String {
-    var bytes: [UInt8] = []
-    var rest = field.utf8[...]
-    while let byte = rest.popFirst() {
-      if byte == UInt8(ascii: "\\"), let escaped = UInt8(String(decoding: rest.prefix(3), as: UTF8.self), radix: 8) {
-        rest = rest.dropFirst(3)
-        bytes.append(escaped)
-      } else {
-        bytes.append(byte)
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
-  }
-
-  static func all() -> [Mounts] {
-    guard let table = KernelText.read("/proc/self/mountinfo") else { return [] }
-    return table.split(separator: "\n").compactMap { line in
-      let fields = line.split(separator: " ")
-      guard fields.count > 8, let dash = fields.firstIndex(of: "-"), dash + 1 < fields.count else { return nil }
-      let numbers = fields[2].split(separator: ":").compactMap { UInt32($0) }
-      guard numbers.count == 2 else { return nil }
-      return Mounts(device: kcs_device(numbers[0], numbers[1]), point: unescaped(fields[4]), type: String(fields[dash + 1]))
-    }
-  }
-}

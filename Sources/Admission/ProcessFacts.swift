@@ -19,6 +19,20 @@ enum KernelText {
     }
   }
 
+  /// The names in a directory, without `.` and `..`; none when it cannot be read.
+  static func names(in path: String) -> [String] {
+    guard let stream = unsafe opendir(path) else { return [] }
+    defer { unsafe _ = closedir(stream) }
+    var names: [String] = []
+    while let entry = unsafe readdir(stream) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names
+  }
+
   /// Where a symbolic link points.
   static func link(_ path: String) -> String? {
     var target = [CChar](repeating: 0, count: 4096)

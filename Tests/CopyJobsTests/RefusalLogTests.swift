@@ -26,6 +26,13 @@ struct RefusalLogTests {
     #expect(entries.map(\.job) == ["nightly", ""] && entries[0].time <= entries[1].time)
   }
 
+  @Test("What others have named stands in the text as one line that can be printed")
+  func text() {
+    let log = RefusalLog()
+    log.add(Refusal(errno: EBUSY, column: 0, text: "mounted at /a\nb\u{1b}[2Jc"), record: [], job: nil, uid: 1, pid: 7)
+    #expect(log.entries(for: 1).map(\.refusal.text) == ["mounted at /a b?[2Jc"])
+  }
+
   @Test("The last 32 of each uid are kept, oldest first, whatever others do")
   func kept() {
     let log = RefusalLog()

@@ -54,34 +54,6 @@ struct UserLimitTests {
     }
   }
 
-  @Test("What is kept of long texts is limited for each user: a list that is begun again and again is refused, and read by others")
-  func texts() throws {
-    try withSharedDaemon { bench, daemon in
-      let count = 20_000
-      try Files.write(daemon.path("submit"), String(repeating: "op=none\n", count: count), flags: O_WRONLY)
-      let script = """
-        import errno, os, sys
-        opened = []
-        try:
-            while True:
-                fd = os.open(sys.argv[1] + "/list", os.O_RDONLY); opened.append(fd)
-                os.read(fd, 1)
-        except OSError as e: print(errno.errorcode[e.errno])
-        size = os.fstat(opened[0]).st_size
-        print(size * (len(opened) - 2) <= 256 << 20 <= size * len(opened))
-        while opened: os.close(opened.pop())
-        # The close of the last is over a moment after its call.
-        last = os.open(sys.argv[1] + "/list", os.O_RDONLY)
-        while True:
-            try: os.read(last, 1); break
-            except OSError: pass
-        print("again")
-        """
-      #expect(try User.alice.run("python3", "-I", "-S", "-c", script, daemon.mount).text == "ENOBUFS\nTrue\nagain\n")
-      #expect(try User.bob.run("wc", "-l", daemon.path("list")).orThrow().text.hasPrefix("\(count) "))
-    }
-  }
-
   @Test("Answers that nobody reads back come to an end; who can't read any back needs none")
   func answers() throws {
     try withSharedDaemon { (_, daemon) throws in

@@ -69,12 +69,20 @@ struct Admitting {
           destinations.append(
             try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
-        return try claim(candidate, source: source, destinations: destinations, descriptors: need, uid: caller.uid)
+        let job = try claim(candidate, source: source, destinations: destinations, descriptors: need, uid: caller.uid)
+        do throws(Refusal) {
+          try refuseUsed(destinations, job.claims.suffix(destinations.count), columns: record.to.map(\.column))
+        } catch {
+          claims.release(job.claimOwner, job.claims)
+          throw error
+        }
+        return job
       }
     } catch {
       places.removeAll()
+      let refusal = explained(error, record, caller)
       descriptors.giveBack(need, for: caller.uid)
-      throw error
+      throw refusal
     }
   }
 
@@ -138,13 +146,45 @@ struct Admitting {
     let record = candidate.record
     let resolution = try Resolution(record, source: source, destinations: destinations)
     let wanted = resolution.claims(source: source, destinations: destinations)
-    let columns = (record.from.map { [$0.column] } ?? []) + record.to.map(\.column)
-    let owner = try claims.take(wanted, job: candidate.name, of: uid, columns: columns)
+    let owner = try claims.take(wanted, job: candidate.name, of: uid, columns: columns(of: record))
     let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { places.fingerprint(of: $0, admission) } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,
       descriptors: descriptors, uid: uid)
+  }
+
+  /// What a record is really to blame for whose destination is held: the kernel keeps a disk and its partition apart by who has opened
+  /// them, and so it tells of another destination of the same record, or of another job, as of any other program.
+  func explained(_ refusal: Refusal, _ record: JobRecord, _ caller: Caller) -> Refusal {
+    guard refusal.errno == EBUSY else { return refusal }
+    var reason = refusal
+    // What can't be looked at leaves it as it is.
+    try? opening { (opened) throws(Refusal) in
+      func look(_ text: RegionText) throws(Refusal) -> Endpoint {
+        try open(text, caller, &opened) { () throws(Objection) in try admission.openSource(text.path, for: caller) }
+      }
+      let source = try record.from.map { (text) throws(Refusal) in try look(text) }
+      let destinations = try record.to.map { (text) throws(Refusal) in try look(text) }
+      let wanted = try Resolution(record, source: source, destinations: destinations).claims(source: source, destinations: destinations)
+      do throws(Refusal) { try claims.check(wanted, of: caller.uid, columns: columns(of: record)) } catch { reason = error }
+      for endpoint in opened.reversed() { admission.undo(endpoint) }
+      opened = []
+    }
+    return reason
+  }
+
+  func columns(of record: JobRecord) -> [Int] { (record.from.map { [$0.column] } ?? []) + record.to.map(\.column) }
+
+  /// Refuses destinations that others use by ways which their being open says nothing of.
+  ///
+  /// - Parameter wanted: the claims on them, in their order.
+  func refuseUsed(_ destinations: [Endpoint], _ wanted: some Sequence<Claims.Claim>, columns: [Int]) throws(Refusal) {
+    for ((endpoint, claim), column) in zip(zip(destinations, wanted), columns) where !endpoint.wasMade {
+      if let objection = places.uses(of: endpoint, admission).objection(to: endpoint.path, claim.start..<claim.end) {
+        throw Refusal(errno: objection.errno, column: column, text: objection.text)
+      }
+    }
   }
 
   /// A word whose end looks like a region, and which also names something as it stands, can mean both: nobody guesses

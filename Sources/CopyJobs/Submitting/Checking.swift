@@ -25,6 +25,11 @@ extension Admitting {
     let need = DescriptorBudget.need(of: record)
     try descriptors.take(need, for: caller.uid)
     defer { descriptors.giveBack(need, for: caller.uid) }
+    do throws(Refusal) { return try look(candidate, caller) } catch { throw explained(error, record, caller) }
+  }
+
+  private func look(_ candidate: Candidate, _ caller: Caller) throws(Refusal) -> String {
+    let record = candidate.record
     return try opening { (opened) throws(Refusal) in
       let source = try openSource(record, caller, &opened)
       var found: [Int: Endpoint] = [:]
@@ -69,8 +74,8 @@ extension Admitting {
     part.to = present.map { record.to[$0] }
     let resolution = try Resolution(part, source: source, destinations: endpoints)
     let wanted = resolution.claims(source: source, destinations: endpoints)
-    let columns = (record.from.map { [$0.column] } ?? []) + part.to.map(\.column)
-    try claims.check(wanted, of: uid, columns: columns)
+    try claims.check(wanted, of: uid, columns: columns(of: part))
+    try refuseUsed(endpoints, wanted.suffix(endpoints.count), columns: part.to.map(\.column))
 
     let count = resolution.regions.source?.count ?? record.to.first?.count ?? 0
     for text in record.to {

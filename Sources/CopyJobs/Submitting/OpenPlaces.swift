@@ -13,6 +13,7 @@ final class OpenPlaces {
 
   private var endpoints: [Place: Endpoint] = [:]
   private var fingerprints: [ObjectIdentifier: String] = [:]
+  private var uses: [ObjectIdentifier: Uses] = [:]
 
   /// A share of what is open already, or else what `open` returns.
   func source(_ path: String, _ admission: Admission, open: () throws(Objection) -> Endpoint) throws(Objection) -> Endpoint {
@@ -41,14 +42,26 @@ final class OpenPlaces {
     let device = ObjectIdentifier(endpoint.device)
     if let known = fingerprints[device] { return known }
     let text = admission.fingerprint(of: endpoint).text
-    // Only of what is held here: no other device can have its place in memory then.
-    if endpoints.values.contains(where: { $0.device === endpoint.device }) { fingerprints[device] = text }
+    if isHere(endpoint) { fingerprints[device] = text }
     return text
   }
+
+  /// What else uses a destination.
+  func uses(of endpoint: Endpoint, _ admission: Admission) -> Uses {
+    let device = ObjectIdentifier(endpoint.device)
+    if let known = uses[device] { return known }
+    let found = admission.uses(of: endpoint)
+    if isHere(endpoint) { uses[device] = found }
+    return found
+  }
+
+  /// Whether it is held here: no other device can have its place in memory then.
+  private func isHere(_ endpoint: Endpoint) -> Bool { endpoints.values.contains { $0.device === endpoint.device } }
 
   /// Forgets all: a record failed, and what it has opened is closed again.
   func removeAll() {
     endpoints = [:]
     fingerprints = [:]
+    uses = [:]
   }
 }

@@ -21,6 +21,8 @@ public final class RefusalLog: Sendable {
   /// Of so many uids: who has been quiet for the longest is forgotten first.
   static let mostUids = 1024
   static let longestRecord = 4096
+  /// Two paths and some words.
+  private static let longestText = 16384
 
   private let entries = Locked<[UInt32: [Entry]]>([:])
   private let total = Atomic<UInt64>(0)
@@ -29,6 +31,9 @@ public final class RefusalLog: Sendable {
   public var count: UInt64 { total.load(ordering: .relaxed) }
 
   func add(_ refusal: Refusal, record: [UInt8], job: String?, uid: UInt32, pid: Int32) {
+    // The names of mounts and programs are in it, which others have given and which can be anything.
+    var refusal = refusal
+    refusal.text = Words.printable(refusal.text.utf8, limit: Self.longestText)
     let entry = Entry(
       time: kcs_realtime(), uid: uid, pid: pid, job: job ?? "", refusal: refusal, record: Words.printable(record, limit: Self.longestRecord)
     )

@@ -67,6 +67,8 @@ extension Admitting {
     if creates, endpoint.wasMade { return endpoint }
     do throws(Refusal) {
       try check(endpoint, against: reopening.plan.destinations[index].device, &reopening, text.column, destination: index)
+      let region = Region(endpoint.device, start: text.start, count: reopening.plan.bytesTotal)
+      try refuseUsed([endpoint], [Claims.Claim(endpoint, region, isWrite: true)], columns: [text.column])
       if reopening.doubtful.contains(index) { try compare(index, endpoint, &reopening) }
       return endpoint
     } catch {
