@@ -79,3 +79,14 @@ let package = Package(
     .testTarget(name: "MountTests", dependencies: ["FaultKit", "kcopyfs"], swiftSettings: house),
   ]
 )
+
+// What mount-scripts/fuzz builds. Only with libFuzzer can it be linked, so a plain build doesn't know of it.
+if Context.environment["KCOPYFS_FUZZ"] != nil {
+  package.targets += [
+    .systemLibrary(name: "CFuzzer", path: "Tests/Fuzz/CFuzzer"),
+    .executableTarget(
+      name: "kcopyfs-fuzz", dependencies: ["CFuzzer", "Admission", "CopyJobs", "JobFS", "KCopy", "Journal"], path: "Tests/Fuzz",
+      exclude: ["CFuzzer"],
+      swiftSettings: house, linkerSettings: [.unsafeFlags(["-sanitize=address,fuzzer", "-use-ld=lld"])]),
+  ]
+}

@@ -64,3 +64,15 @@ build_product() {
   swift build --package-path "$root" -c release --static-swift-stdlib --product "$1"
   products=$(swift build --package-path "$root" -c release --show-bin-path)
 }
+
+# Builds a program in release with AddressSanitizer and what libFuzzer counts by, for the scripts that feed it with nonsense, and sets
+# $products. They share one build.
+build_with_address_sanitizer() {
+  need_swift
+  local build=(swift build --package-path "$root" --scratch-path "$root/.build-address" -c release --sanitize=address
+    -Xswiftc -enable-testing -Xswiftc -sanitize-coverage=edge,indirect-calls,trace-cmp,inline-8bit-counters,pc-table)
+  say "building with AddressSanitizer: $1"
+  export KCOPYFS_FUZZ=1
+  "${build[@]}" --product "$1"
+  products=$("${build[@]}" --show-bin-path)
+}

@@ -102,7 +102,7 @@ extension JobFileSystem {
       } catch {
         reply.fail(error.errno)
       }
-    case .job(let id, let file): hide(name, in: file, id, isDirectory: true, reply)
+    case .job(let id, let file): hide(name, in: file, id, isDirectory: true, by: requester, reply)
     case .clients: removeClient(name, by: requester, reply)
     default: reply.fail(EPERM)
     }
@@ -111,16 +111,20 @@ extension JobFileSystem {
   public func unlink(_ name: String, in directory: NodeID, by requester: Requester, reply: consuming StatusReply) {
     switch Node(directory) {
     case .jobs: Self.isPlain(name) && (placeholders.unlist(name) || drafts.unlist(name)) ? reply.succeed() : reply.fail(ENOENT)
-    case .job(let id, let file): hide(name, in: file, id, isDirectory: false, reply)
+    case .job(let id, let file): hide(name, in: file, id, isDirectory: false, by: requester, reply)
     default: reply.fail(EPERM)
     }
   }
 
   /// `rm -r` removes file by file; in a job that is final they disappear, and its directory can be removed full or empty.
-  private func hide(_ name: String, in parent: JobFile, _ id: UInt64, isDirectory: Bool, _ reply: consuming StatusReply) {
+  /// The kernel has looked at the mode bits; but whatever they are, only its owner and root remove a job.
+  private func hide(
+    _ name: String, in parent: JobFile, _ id: UInt64, isDirectory: Bool, by requester: Requester, _ reply: consuming StatusReply
+  ) {
     guard let job = jobs.job(id), case .job(_, let file)? = entries(of: parent, job).first(where: { $0.name == name })?.node else {
       return reply.fail(ENOENT)
     }
+    guard requester.uid == 0 || requester.uid == job.facts.uid else { return reply.fail(EPERM) }
     guard job.isFinal else { return reply.fail(EBUSY) }
     guard file.isDirectory == isDirectory else { return reply.fail(isDirectory ? ENOTDIR : EISDIR) }
     hidden.withLock { _ = $0[id, default: []].insert(file) }

@@ -160,9 +160,9 @@ struct Daemon {
     }
   }
 
-  /// A line on the terminal, or in the log of whoever started us.
+  /// A line on the terminal, or in the log of whoever started us, whatever names it holds.
   static func say(_ text: String) {
-    let line = Array("kcopyfs: \(text)\n".utf8)
+    let line = Array("kcopyfs: \(Words.printable(text.utf8, limit: .max))\n".utf8)
     _ = unsafe write(2, line, line.count)
   }
 }

@@ -1,4 +1,5 @@
 internal import CSystemShims
+internal import CopyJobs
 internal import Glibc
 
 /// The service manager that started us and wants to hear how we are: systemd with `Type=notify`, by the protocol of sd_notify(3).
@@ -15,12 +16,14 @@ struct ServiceManager {
     return address.isEmpty ? nil : ServiceManager(address: address)
   }
 
-  func isReady(_ status: String) { tell("READY=1\nSTATUS=\(status)") }
-  func isStopping(_ status: String) { tell("STOPPING=1\nSTATUS=\(status)") }
+  func isReady(_ status: String) { tell("READY=1\n", status) }
+  func isStopping(_ status: String) { tell("STOPPING=1\n", status) }
   /// The reason why we end, for who asks the manager and not the log.
-  func hasFailed(_ reason: String) { tell("STATUS=\(reason)") }
+  func hasFailed(_ reason: String) { tell("", reason) }
 
-  private func tell(_ text: String) {
+  private func tell(_ variables: String, _ status: String) {
+    // A name in it may hold a newline, which would begin another variable.
+    let text = "\(variables)STATUS=\(Words.printable(status.utf8, limit: .max))"
     // A manager that doesn't listen is no reason to stop: what it makes of the silence is its own.
     _ = unsafe kcs_notify(address, text)
   }

@@ -66,7 +66,12 @@ class Server:
     if not trouble and self._process.returncode != 0:
       trouble = f"ended with status {self._process.returncode}"
     if trouble:
-      raise Failure(f"{self.name} {trouble}: {self._log_text()}")
+      raise Failure(f"{self.name} {trouble}: {self.log_text()}")
+
+  @property
+  def process(self):
+    """Its process id."""
+    return self._process.pid
 
   def resident(self):
     """Bytes of memory that it has now."""
@@ -85,7 +90,7 @@ class Server:
     user, system = self.cpu()
     return Sample(seconds, user - before[0], system - before[1])
 
-  def _log_text(self):
+  def log_text(self):
     with open(self._log, encoding="utf-8", errors="replace") as file:
       return file.read()[-4000:].strip() or "(empty log)"
 
@@ -134,4 +139,4 @@ class Daemon(Server):
         texts.append(f"{name}: {run('cat', os.path.join(self.mount_point, name), limit=10).strip()}")
       except Failure as failure:
         texts.append(str(failure))
-    return "\n".join([*texts, f"log: {self._log_text()}"])
+    return "\n".join([*texts, f"log: {self.log_text()}"])

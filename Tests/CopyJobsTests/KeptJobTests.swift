@@ -98,6 +98,10 @@ struct KeptJobTests {
     ("birth=x is no number", { $0.source = "birth=x" }),
     ("rate=x is no number", { $0.ctl = "rate=x" }),
     ("done=x is no number", { $0.standing.progress = "done=x" }),
+    ("dest=-1 is no destination", { $0.standing.progress = "step=write errno=5 dest=-1" }),
+    ("dest=64 is no destination", { $0.standing.destinations[0].progress = "state=failed step=write errno=5 dest=64" }),
+    ("the record holds a tab", { $0.spec += "\t" }),
+    ("the region ends beyond 2^63-1 bytes", { $0.bytesTotal = 1 << 63 - 1 }),
     ("errno=4294967295 is no errno", { $0.standing.progress = "step=read errno=4294967295" }),
     ("\"x\" is not key=value", { $0.devices[0] = "x" }),
     ("there are 1 standings for 2 destinations", { $0.standing.destinations.removeLast() }),
@@ -115,6 +119,18 @@ struct KeptJobTests {
       } catch {
         #expect(error.errno == EINVAL && error.text == complaint)
       }
+    }
+  }
+
+  @Test(
+    "A map of any length comes back, that of the largest file too",
+    arguments: [0, 1, 1 << 20, 1 << 62 - 1, 1 << 62, 1 << 63 - 1, .max] as [UInt64])
+  func maps(count: UInt64) throws {
+    for status in [RangeMap.Status.missing, .durable, .failed] {
+      var map = RangeMap(count: count, status: status)
+      #expect(try MapCode.decode(MapCode.encode(map), count: count) == map)
+      map.set(count / 3..<count / 2, .durable)
+      #expect(try MapCode.decode(MapCode.encode(map), count: count) == map)
     }
   }
 

@@ -1,5 +1,6 @@
 import CopyJobs
 import FaultKit
+import Glibc
 import Testing
 
 @Suite("Records written and read again")
@@ -32,6 +33,22 @@ struct RecordRoundTripTests {
         #expect(Meaning(read) == Meaning(JobRecord(from: region, to: [region])))
         #expect(read.from?.word == region.text)
       }
+    }
+  }
+
+  @Test("a record that would be longer than one when it is written out is E2BIG, for it could not be read again")
+  func writtenOut() throws {
+    for count in [1, 40, 60, 61, 62, 63, 64] {
+      let record = "from=/a " + String(repeating: "to=/" + String(repeating: "\\'", count: 254) + " ", count: count)
+      if let refusal = refusal(of: record) {
+        #expect(refusal.errno == E2BIG && refusal.column == 0 && count > 60, "\(count)")
+        continue
+      }
+      let read = try parse(record)
+      func whole(_ region: RegionText) -> RegionText { RegionText(path: region.path, count: UInt64(Int64.max)) }
+      let line = read.normalised(from: read.from.map(whole), to: read.to.map(whole))
+      #expect(line.utf8.count <= 65536 && count < 64, "\(count)")
+      #expect(try parse(line, allowingName: false).to.map(\.path) == read.to.map(\.path))
     }
   }
 

@@ -53,6 +53,21 @@ struct JobTextTests {
     for index in 0..<3 { #expect(Set(Self.jobs.map { JobText.destinationStatus($0.job, index).count }).count == 1) }
   }
 
+  @Test("Whatever a disk calls itself is shown as ASCII without quotes, and not wider than it can be")
+  func identities() {
+    let names = [
+      String(repeating: "'", count: 99), String(repeating: "\"\\", count: 40), String(repeating: "\u{1b}\u{9b}\u{1f600}", count: 30), "a b",
+    ]
+    let destinations = names.map { Job.Destination(path: "/dev/x", device: Job.Identified(identity: $0, birth: 0)) }
+    let facts = Job.Facts(id: 1, name: "x", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 1)
+    let job = Job(facts, Job.Plan(spec: "", bytesTotal: 1, destinations: destinations), permissions: 0o755, JobChanges())
+    let text = String(decoding: JobText.status(job), as: UTF8.self)
+    #expect(text.contains("dest0_id='\(String(repeating: "?", count: 64))'\n") && text.contains("dest3_id='a b'\n"), "\(text)")
+    #expect(
+      text.utf8.allSatisfy { $0 == 0x0a || (0x20...0x7e).contains($0) }
+        && JobText.json(job).allSatisfy { $0 == 0x0a || (0x20...0x7e).contains($0) })
+  }
+
   @Test("status and status.json say the same, in the contract's order of keys")
   func same() throws {
     let keys = Self.words(

@@ -162,4 +162,18 @@ struct JobDirectoryTests {
       #expect(try daemon.jobNames == [job.name])
     }
   }
+
+  @Test("Whoever may write to the directory of another's job removes nothing of it all the same")
+  func writable() throws {
+    try withDaemon(options: ["allow_other"]) { bench, daemon in
+      let job = try daemon.copy("op=none")
+      try run("chmod", "0777", job.path).orThrow()
+      let before = try Files.names(in: job.path)
+      let outcome = try User.bob.shell("rm \"$1/state\"; rmdir \"$1/dest\" \"$1\"; rm -rf \"$1\"", job.path)
+      #expect(!outcome.succeeded && outcome.errorText.contains("Operation not permitted"), "\(outcome)")
+      #expect(try Files.names(in: job.path) == before)
+      try run("rm", "-r", job.path).orThrow()
+      try daemon.expectNoJobs()
+    }
+  }
 }

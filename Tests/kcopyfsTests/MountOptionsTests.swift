@@ -83,4 +83,22 @@ struct MountOptionsTests {
     if name.hasPrefix(".") { return "\\x2e" + name.dropFirst() }
     return name.isEmpty ? "-" : name
   }
+
+  @Test("Random words are options or are refused with words, and never a trap", arguments: 0..<10)
+  func anything(seed: UInt64) {
+    var chance = SeededGenerator(seed: seed)
+    let pieces = [
+      "state", "pages", "max_jobs", "max_jobs_per_uid", "keep", "ns", "allow_other", "=", "=", ",", "/", "none", "x-",
+      "99999999999999999999", "-1", "0", "\u{1b}", "é",
+    ]
+    for _ in 0..<1000 {
+      let text = (0..<Int.random(in: 0...6, using: &chance)).map { _ in pieces.randomElement(using: &chance)! }.joined()
+      do throws(OptionError) {
+        let options = try MountOptions([text])
+        #expect((1...1 << 40).contains(options.mostJobs) && (1...1 << 40).contains(options.mostJobsPerUid))
+      } catch {
+        #expect(!error.description.isEmpty)
+      }
+    }
+  }
 }

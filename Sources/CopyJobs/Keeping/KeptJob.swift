@@ -36,6 +36,12 @@ extension Job {
       let count = row.standing.destinations.count
       throw Refusal(errno: EINVAL, column: 0, text: "there are \(count) standings for \(record.to.count) destinations")
     }
+    // It is shown as it is kept.
+    guard !row.spec.utf8.contains(Byte.tab) else { throw Refusal(errno: EINVAL, column: 0, text: "the record holds a tab") }
+    let last = ([record.from].compactMap { $0 } + record.to).map(\.start).max() ?? 0
+    guard row.bytesTotal ?? 0 <= ByteSize.maximum - last else {
+      throw Refusal(errno: EINVAL, column: 0, text: "the region ends beyond 2^63-1 bytes")
+    }
     var plan = Plan(spec: row.spec, bytesTotal: row.bytesTotal ?? 0, isResolved: row.bytesTotal != nil)
     if !row.source.isEmpty { plan.source = try Identified(kept: row.source) }
     for (text, device) in zip(record.to, row.devices) {

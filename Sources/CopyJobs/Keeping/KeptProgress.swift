@@ -62,7 +62,7 @@ enum KeptProgress {
   private static func error(_ words: KeptWords) throws(Refusal) -> TransferError? {
     guard let step = TransferError.Step(rawValue: words["step"]) else { return nil }
     let destination: Int? = words["dest"].isEmpty ? nil : Int(words["dest"])
-    guard words["dest"].isEmpty || destination != nil else {
+    guard words["dest"].isEmpty || (0..<JobRecord.maximumDestinations).contains(destination ?? -1) else {
       throw Refusal(errno: EINVAL, column: 0, text: "dest=\(words["dest"]) is no destination")
     }
     return TransferError(

@@ -5,8 +5,10 @@ internal import KCopy
 ///
 /// One byte for the version, then a number per extent, seven bits a byte, the low ones first: the length times four, plus 0
 /// for what is missing, 1 for durable, 2 for failed.  What is written and not flushed is missing: a restart can't know better.
+/// An extent whose length times four is no number of 64 bits, of a sparse file for one, is several.
 enum MapCode {
   private static let version: UInt8 = 1
+  private static let longest = UInt64.max >> 2
 
   static func encode(_ map: RangeMap) -> [UInt8] {
     var map = map
@@ -19,14 +21,23 @@ enum MapCode {
         case .durable: 1
         case .failed: 2
         }
-      var rest = extent.count << 2 | status
-      while rest > 0x7f {
-        code.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-        rest >>= 7
+      var left = extent.count
+      while left > longest {
+        append(longest << 2 | status, to: &code)
+        left -= longest
       }
-      code.append(UInt8(rest))
+      append(left << 2 | status, to: &code)
     }
     return code
+  }
+
+  private static func append(_ number: UInt64, to code: inout [UInt8]) {
+    var rest = number
+    while rest > 0x7f {
+      code.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      rest >>= 7
+    }
+    code.append(UInt8(rest))
   }
 
   /// - Throws: EINVAL for what isn't the map of a region of so many bytes.

@@ -107,7 +107,9 @@ public struct JobRecord: Sendable, Equatable {
       try PlainText.check(record, allowing: Byte.isBlank)
       try LineReader.read(record, into: &builder)
     }
-    return try builder.finish()
+    let parsed = try builder.finish()
+    try parsed.checkLength(writtenIn: record.count)
+    return parsed
   }
 
   /// The byte of the record at which a key stands (the first of them, for `to`), or 0 if it does not.

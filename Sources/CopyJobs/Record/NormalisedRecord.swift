@@ -1,3 +1,5 @@
+internal import Glibc
+
 extension JobRecord {
   /// The record as one line without newline, in the order of the contract's table: only what is not the default, sizes in bytes.
   ///
@@ -31,5 +33,20 @@ extension JobRecord {
     append(.priority, String(priority), unless: priority == standard.priority)
     append(.context, context, unless: context.isEmpty)
     return String(decoding: text, as: UTF8.self)
+  }
+
+  /// Refuses what would be longer than a record when it is written out, with the sizes that its regions can come to: a restart could
+  /// not read it again.
+  ///
+  /// - Parameter length: as it was written, in bytes.  A byte becomes four at most, a quote; so few need a look.
+  func checkLength(writtenIn length: Int) throws(Refusal) {
+    guard length > Self.maximumLength / 8 else { return }
+    func whole(_ region: RegionText) -> RegionText { RegionText(path: region.path, start: region.start, count: ByteSize.maximum) }
+    let count = normalised(from: from.map(whole), to: to.map(whole)).utf8.count
+    guard count <= Self.maximumLength else {
+      throw Refusal(
+        errno: E2BIG, column: 0,
+        text: "a record has at most \(Self.maximumLength) bytes, this one \(count) with its sizes and quotes written out")
+    }
   }
 }

@@ -132,8 +132,15 @@ enum JobText {
     ]
   }
 
-  /// What is kept of a name that a disk gives itself.
+  /// What is shown of a name that a disk gives itself, each character a byte wherever it is written, so that its width is known.
   private static let widestIdentity = 64
+
+  private static func shown(identity: String) -> String {
+    let bytes = identity.utf8.prefix(widestIdentity).map { (byte: UInt8) in
+      (0x20...0x7e).contains(byte) && !#"'"\"#.utf8.contains(byte) ? byte : UInt8(ascii: "?")
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
 
   private static func destination(_ snapshot: JobSnapshot, _ index: Int) -> [Field] {
     let progress = snapshot.progress.destinations[index]
@@ -141,7 +148,7 @@ enum JobText {
     return [
       .constant("path", snapshot.plan.destinations[index].path),
       // A job that was accepted before its devices were open doesn't know it yet.
-      .text("id", String(identity.prefix(widestIdentity)), widest: widestIdentity + 2),
+      .text("id", shown(identity: identity), widest: widestIdentity + 2),
       .text("state", progress.state.rawValue, widest: 9),
       .number("bytes_done", progress.bytesDone),
       .text("error", progress.error.map { ErrnoName.of($0.errno) } ?? "", widest: widestErrno),
