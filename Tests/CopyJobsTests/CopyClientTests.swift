@@ -89,6 +89,24 @@ struct CopyClientTests {
     #expect(client.jobs == 0 && client.lastTicket == fourth && client.movedAt >= client.madeAt)
   }
 
+  @Test("A uid that has taken all places leaves others an eighth of so many, or one")
+  func shares() throws {
+    let client = try Self.client()
+    defer { client.destroy() }
+    try client.change(.mostJobs(16))
+    var tickets = try (0..<16).map { _ in try client.enter(for: 1) }
+    #expect(throws: Refusal.self) { try client.enter(for: 1) }
+    tickets += try [2, 2, 3].map { try client.enter(for: $0) }
+    #expect(throws: Refusal.self) { try client.enter(for: 2) }
+    tickets.append(try client.enter(for: 3))
+    for uid in [1, 2, 3] as [UInt32] { #expect(throws: Refusal.self) { try client.enter(for: uid) } }
+    for ticket in tickets { client.leave(ticket) }
+    try client.change(.mostJobs(1))
+    tickets = try [1, 2].map { try client.enter(for: $0) }
+    for uid in [1, 2] as [UInt32] { #expect(throws: Refusal.self) { try client.enter(for: uid) } }
+    for ticket in tickets { client.leave(ticket) }
+  }
+
   @Test("Who waits through a ticket is told once, when all up to it have left in whatever order, and not of later ones")
   func turns() throws {
     let client = try Self.client()

@@ -154,7 +154,7 @@ public final class CopyClient: Sendable {
     return try life.withLock { (life) throws(Refusal) in
       guard !life.isRemoved else { throw Refusal(errno: ENOENT, column: 0, text: "there is no client \(name)") }
       let most = life.shape.mostJobs
-      guard life.unfinished.count < most || life.unfinishedOf[uid] ?? 0 < max(most / 8, 1) else {
+      guard life.unfinished.count < most || life.unfinishedOf[uid] ?? 0 < min(max(most / 8, 1), most) else {
         throw Refusal(errno: ENOBUFS, column: 0, text: "the client \(name) has \(life.unfinished.count) unfinished jobs already")
       }
       life.movedAt = now
