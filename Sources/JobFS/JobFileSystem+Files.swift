@@ -1,6 +1,7 @@
 internal import CopyJobs
 public import FuseKit
 internal import Glibc
+internal import KCopy
 internal import Locking
 
 /// Opening, reading and closing.

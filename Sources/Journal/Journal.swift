@@ -87,7 +87,7 @@ public final class Journal: Sendable {
       return
     }
     directory = try StateDirectory(path)
-    self.path = path + "/journal.sqlite"
+    self.path = path + "/" + StateDirectory.journal
     let tables = try Tables(Database(self.path))
     let first = try tables.nextNumber()
     disk = Locked(Disk(tables: tables))

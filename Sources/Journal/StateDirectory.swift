@@ -14,9 +14,18 @@ final class StateDirectory: Sendable {
   private static let patience: UInt64 = 12_000_000_000
   private static let stopping = "stopping"
 
+  /// The journal in a state directory.
+  static let journal = "journal.sqlite"
+  /// What is ever in there.
+  private static let names = ["lock", journal, journal + "-wal", journal + "-shm", journal + "-journal"]
+
   /// Makes the directory, private to its owner, and takes its lock.
+  ///
+  /// - Throws: `JournalError` for a directory that can't be made, is another's, or has others who may write to it, and for one that is
+  ///   another daemon's.
   init(_ path: String) throws(JournalError) {
-    try Self.make(path)
+    try StatePath.make(path)
+    try StatePath.secure(Self.names.map { path + "/" + $0 })
     let lock = unsafe kcs_open(path + "/lock", O_RDWR | O_CREAT, 0o600)
     guard lock >= 0 else { throw JournalError(errno: -lock, at: path + "/lock") }
     let deadline = kcs_monotonic() + Self.patience
@@ -88,28 +97,5 @@ final class StateDirectory: Sendable {
         ? "that is ending (process \(process)): a device that it has something in flight on doesn't answer"
         : "that is running (process \(process))"
     }
-  }
-
-  private static func make(_ path: String) throws(JournalError) {
-    var made = ""
-    for part in path.split(separator: "/") {
-      let parent = made + "/"
-      made = parent + part
-      if unsafe mkdir(made, 0o700) == 0 {
-        try synchronise(parent)
-      } else if errno != EEXIST {
-        throw JournalError(errno: errno, at: made)
-      }
-    }
-  }
-
-  /// What is kept in a directory is lost with the directory's name.
-  private static func synchronise(_ path: String) throws(JournalError) {
-    let directory = unsafe kcs_open(path, O_RDONLY | O_DIRECTORY, 0)
-    guard directory >= 0 else { throw JournalError(errno: -directory, at: path) }
-    defer { _ = kcs_close(directory) }
-    let result = kcs_fsync(directory)
-    // EINVAL: there is no such thing on this file system.
-    guard result == 0 || result == -EINVAL else { throw JournalError(errno: -result, at: path) }
   }
 }

@@ -1,7 +1,18 @@
 internal import Locking
 
 /// The same for programs that wait by `await`.  The notification still comes on the client's thread first.
+///
+/// Tasks go on by a thread that has the rights of who waits: the thread that makes a task runnable may have to make one for it
+/// to run on, which inherits its rights and serves any task later.
 extension Client {
+  private static let turns = try? Turns("kcopy-async")
+
+  /// What a notification makes a task go on by; to be asked for before it waits.
+  private static var waking: @Sendable (@escaping @Sendable () -> Void) -> Void {
+    let turns = turns
+    return { body in if let turns { turns.perform(body) } else { body() } }
+  }
+
   /// Copies a region to one or more others and waits for the notification.
   ///
   /// Cancelling the task cancels the copy; its notification says so.
@@ -24,9 +35,10 @@ extension Client {
   ///
   /// - Throws: `DeviceError` with ESHUTDOWN after `destroy`.
   public func drain() async throws {
+    let wake = Self.waking
     try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
       do throws(DeviceError) {
-        try drain { continuation.resume() }
+        try drain { wake { continuation.resume() } }
       } catch {
         continuation.resume(throwing: error)
       }
@@ -36,11 +48,12 @@ extension Client {
   private func notification(
     _ start: (@escaping @Sendable (Notification) -> Void) throws(DeviceError) -> Copy
   ) async throws -> Notification {
+    let wake = Self.waking
     let running = Locked<(copy: Copy?, isCancelled: Bool)>((nil, false))
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         do throws(DeviceError) {
-          let copy = try start { continuation.resume(returning: $0) }
+          let copy = try start { notification in wake { continuation.resume(returning: notification) } }
           let isCancelled = running.withLock { running in
             running.copy = copy
             return running.isCancelled

@@ -17,7 +17,7 @@ public final class Client: Sendable {
   /// Sets the pages aside and starts the client's thread.
   ///
   /// - Throws: `DeviceError`: EINVAL for pages that don't hold one sub-job, ENOMEM when they cannot be had, EAGAIN at the
-  ///   limit of threads; with `transport` set to `.ring`, io_uring's own errno.
+  ///   limit of threads, EPERM when the thread can't give up the rights of root; with `transport` set to `.ring`, io_uring's own errno.
   public init(_ configuration: Configuration = Configuration()) throws(DeviceError) {
     try configuration.check()
     let memory = try Arenas.memories(pages: configuration.pages)

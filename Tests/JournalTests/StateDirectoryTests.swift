@@ -49,7 +49,7 @@ struct StateDirectoryTests {
       #expect(refusal(of: file + "/below")?.text == "\(file)/below: Not a directory")
       #expect(try Files.read(file) == [1, 2, 3])
 
-      let readOnly = bench.keep(try Mount(type: "tmpfs", on: bench.disk + "/readonly", options: "ro"))
+      let readOnly = bench.keep(try Mount(type: "tmpfs", on: bench.disk + "/readonly", options: "ro,mode=0755"))
       #expect(refusal(of: readOnly.path + "/state")?.text == "\(readOnly.path)/state: Read-only file system")
       #expect(refusal(of: readOnly.path)?.text == "\(readOnly.path)/lock: Read-only file system")
 

@@ -94,10 +94,13 @@ extension Workbench {
 }
 
 /// Closes a device that was flushed too: its thread ends.
-func closeAndWait(_ device: Device) throws {
+///
+/// - Parameter done: called where the close tells its end.
+func closeAndWait(_ device: Device, done: @escaping @Sendable (Int32) -> Void = { _ in }) throws {
   let closed = Semaphore()
   let result = Atomic<Int32>(0)
   device.close { error in
+    done(error)
     result.store(error, ordering: .releasing)
     closed.signal()
   }
@@ -122,4 +125,25 @@ extension FaultDevice {
 
   /// How many requests of a kind have arrived.
   func count(_ kind: Kind) throws -> Int { try requests.count { $0.kind == kind } }
+}
+
+/// Does on a thread of the test's own what a callback asks for, which comes on a thread without rights.
+final class Deputy: Sendable {
+  private let asked = Semaphore()
+  private let done = Semaphore()
+
+  /// - Parameter body: done once.
+  init(_ body: @escaping @Sendable () -> Void) throws {
+    try SystemThread("deputy") { [asked, done] in
+      asked.wait()
+      body()
+      done.signal()
+    }.detach()
+  }
+
+  /// Has it done, and waits for that.
+  func act() {
+    asked.signal()
+    done.wait()
+  }
 }

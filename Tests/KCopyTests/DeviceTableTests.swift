@@ -65,10 +65,11 @@ struct DeviceTableTests {
           #expect(try DeviceTableTests.thirdParty(path) == "EBUSY", "the second share still holds it")
           let free = Atomic(-1)
           let done = Semaphore()
+          let look = try Deputy { free.store((try? DeviceTableTests.thirdParty(path)) == "" ? 1 : 0, ordering: .releasing) }
           table.release(
             second,
             done: { _ in
-              free.store((try? DeviceTableTests.thirdParty(path)) == "" ? 1 : 0, ordering: .releasing)
+              look.act()
               done.signal()
             })
           done.wait()

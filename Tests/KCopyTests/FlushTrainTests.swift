@@ -115,8 +115,10 @@ struct FlushTrainTests {
       try fault.holding(.flush) {
         // A passenger runs on the device's thread: what it does comes before the next flush.
         let faults = FaultSwitch(fault: fault)
+        let cure = try Deputy { results.withLock { $0.append(faults.set([])) } }
         device.flush { result in
-          results.withLock { $0 += [result, faults.set([])] }
+          results.withLock { $0.append(result) }
+          cure.act()
           answered.signal()
         }
         try fault.awaitRequest(.flush, after: before)

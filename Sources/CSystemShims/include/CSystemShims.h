@@ -114,6 +114,14 @@ int kcs_thread_signal(uint64_t handle, int signal);
 /* unshare(CLONE_FILES), and then nothing is open in this thread. */
 int kcs_unshare_descriptors(void);
 
+/* Rights of the calling thread, which threads that it makes inherit */
+int kcs_may_be_root(void);                   /* whether the real, effective or saved uid is 0 */
+/* Root alone: the ids that files are looked at by become `id`, the groups and all capabilities go, and nothing brings them back.
+   Real, effective and saved uid stay 0, or become it. */
+int kcs_give_up_rights(uint32_t id);
+int kcs_keep_capabilities(uint64_t wanted);  /* a bit each, as capabilities(7) numbers them; those that there are */
+int kcs_forbid_new_privileges(void);         /* PR_SET_NO_NEW_PRIVS */
+
 /* Processes and signals */
 int kcs_block_signals(const int *signals, int count);    /* for this thread and those it starts */
 int kcs_wait_signal(const int *signals, int count);      /* the signal, or -errno */

@@ -1,6 +1,9 @@
 internal import URing
 
-/// What a client's thread does: makes its transport, for a ring belongs to the thread that made it, and serves.
+/// What a client's thread does: makes its transport, for a ring belongs to the thread that made it, gives up its rights, and serves.
+///
+/// In this order: root may make a ring where others may not (`kernel.io_uring_disabled`), and whether the memory that it registers
+/// counts against the limit of locked memory is settled when it is made, for that of later shapes too.
 enum ClientThread {
   static func run(_ configuration: Client.Configuration, mailbox: Mailbox, shared: ClientShared) {
     do throws(DeviceError) {
@@ -24,6 +27,11 @@ enum ClientThread {
     _ driver: consuming Driver, _ transport: Client.Transport, _ configuration: Client.Configuration,
     mailbox: Mailbox, shared: ClientShared
   ) {
+    do throws(DeviceError) {
+      try ThreadRights.giveUp()
+    } catch {
+      return shared.start(transport, error: error)
+    }
     var engine = Engine(driver: driver, memory: [], mailbox: mailbox, shared: shared, configuration: configuration)
     shared.start(transport, error: nil)
     engine.run()

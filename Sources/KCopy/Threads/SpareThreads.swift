@@ -31,7 +31,7 @@ final class SpareThreads: Sendable {
 
   /// Runs the body on a thread that is spare, or on a new one; the kernel shows it under `name`.
   ///
-  /// - Throws: `DeviceError` with EAGAIN when none is spare and the limit of threads is reached.
+  /// - Throws: `DeviceError` with EAGAIN when none is spare and the limit of threads is reached; those of `ThreadRights.giveUp()`.
   func run(_ name: String, _ body: @escaping Body) throws(DeviceError) {
     let isGiven = state.withLock { state in
       guard state.idle > 0 else { return false }
@@ -41,7 +41,7 @@ final class SpareThreads: Sendable {
     }
     if isGiven { return given.signal() }
     let first = First(body)
-    try SystemThread(name) { [self] in serve(first, name) }.detach()
+    try SystemThread(withoutRights: name) { [self] in serve(first, name) }.detach()
   }
 
   private func serve(_ first: First, _ name: String) {

@@ -1,4 +1,5 @@
 internal import CSystemShims
+internal import Locking
 
 /// A POSIX thread of our own that runs one body: for what may block, and for what must stay on one thread.
 ///
@@ -28,6 +29,34 @@ public final class SystemThread: Sendable {
       throw DeviceError(errno: -result, call: "pthread_create")
     }
     self.handle = handle
+  }
+
+  /// The same for a thread of the engine, which has given up its rights before the body runs.
+  ///
+  /// - Throws: `DeviceError`, as `ThreadRights.giveUp()` too; then the body doesn't run.
+  convenience init(withoutRights name: String, _ body: @escaping @Sendable () -> Void) throws(DeviceError) {
+    guard ThreadRights.areToBeGivenUp else {
+      try self.init(name, body)
+      return
+    }
+    let failure = Locked<DeviceError?>(nil)
+    let isDecided = Semaphore()
+    try self.init(name) {
+      do throws(DeviceError) {
+        try ThreadRights.giveUp()
+      } catch {
+        failure.withLock { $0 = error }
+        isDecided.signal()
+        return
+      }
+      isDecided.signal()
+      body()
+    }
+    isDecided.wait()
+    if let error = failure.withLock({ $0 }) {
+      join()
+      throw error
+    }
   }
 
   private static let entry: @convention(c) @Sendable (UnsafeMutableRawPointer?) -> Void = { context in

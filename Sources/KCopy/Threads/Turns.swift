@@ -1,9 +1,8 @@
-public import KCopy
 internal import Locking
 
 /// A thread for what must not be done where it is found, one piece after the other.
 ///
-/// A barrier's end is the turn of the next: ended where they are found, ten thousand in a row would be as many calls deep,
+/// The end of one thing may be the turn of the next: ended where they are found, ten thousand in a row would be as many calls deep,
 /// and on the thread of the engine.
 public final class Turns: Sendable {
   private let due = Locked<[@Sendable () -> Void]>([])
