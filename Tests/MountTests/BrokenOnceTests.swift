@@ -65,21 +65,6 @@ struct BrokenOnceTests {
     }
   }
 
-  @Test("Root without capabilities is refused: it could not open what the daemon can")
-  func capabilities() throws {
-    try withDaemon { bench, daemon in
-      let secret = try bench.file("secret", Pattern.bytes(100, seed: 1))
-      try run("chown", "1234", secret).orThrow()
-      try run("chmod", "600", secret).orThrow()
-      let script =
-        "cat \(secret) > /dev/null && exit 7; echo 'from=\(secret) to=\(bench.disk)/leak create=yes' > \(daemon.path("jobs/leak"))"
-      let outcome = try run("setpriv", "--bounding-set=-all", "--inh-caps=-all", "bash", "-c", script)
-      #expect(!outcome.succeeded && outcome.errorText.contains("Operation not permitted"), "\(outcome)")
-      #expect(!Files.exists(bench.disk + "/leak"))
-      #expect(try daemon.refusals.last?["error"] == "EPERM")
-    }
-  }
-
   @Test("A second record into a placeholder through another open of it is EBUSY")
   func placeholder() throws {
     try withDaemon { bench, daemon in

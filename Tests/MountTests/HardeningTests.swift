@@ -39,9 +39,9 @@ struct HardeningTests {
       let bytes = try source.fill(seed: 1)
       let job = "/run/kcopyfs/jobs/slow"
       let copied = "from=\(source.path) to=\(destination.path) to=\(bench.disk)/copy create=yes"
-      try system.shell("echo '\(copied) verify=no rate=4M' >\(job)").orThrow()
+      try system.shell("echo '\(copied) rate=512K' >\(job)").orThrow()
       let query = "SELECT min(instr(' ' || d.progress, ' durable=')) FROM jobs j JOIN destinations d ON d.job = j.id"
-      try eventually(within: .seconds(20), "a checkpoint is in the journal") {
+      try eventually(within: .seconds(60), "a checkpoint is in the journal") {
         try system.shell("python3 -c \(quoted(Self.query)) /var/lib/kcopyfs/run-kcopyfs/journal.sqlite \(quoted(query))").line == "1"
       }
       try system.shell("kill -KILL \(process)").orThrow()

@@ -13,6 +13,7 @@ public final class Turns: Sendable {
     try SystemThread(name) { [self] in run() }.detach()
   }
 
+  /// Does something when what was given before it is done.
   public func perform(_ body: @escaping @Sendable () -> Void) {
     due.withLock { $0.append(body) }
     work.signal()
