@@ -198,6 +198,15 @@ public final class AdmissionThreads: Sendable {
 
   /// A thread that has done its work, whether it is one of those that stay.
   private func stays(after item: Work) -> Bool {
+    // What its user did to the thread, others shall not wait for; a new one is like whoever makes it.
+    if item.uid != 0, kcs_is_scheduled_as_process() == 0 {
+      state.withLock { state in
+        state.done(for: item.uid)
+        state.threads -= 1
+      }
+      watch.signal()
+      return false
+    }
     let (stays, hasWork) = state.withLock { state in
       state.done(for: item.uid)
       // What had to wait for this end had its signal when it came.
@@ -210,8 +219,18 @@ public final class AdmissionThreads: Sendable {
     return stays
   }
 
+  /// Makes threads in place of those that left, as far as they are wanted.
+  private func replaceThreads() {
+    while state.withLock({ $0.threads < Self.fewest || $0.hasWork && $0.threads == $0.busy && $0.threads < Self.most }) {
+      // There is none to be had: whoever comes next tries again.
+      do { try addThread() } catch { return }
+      work.signal()
+    }
+  }
+
   private func watchDeadlines() {
     while true {
+      replaceThreads()
       let next = state.withLock { state in
         state.watched.removeAll { $0.isDone }
         return state.watched.first

@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 /* All by system call: glibc's functions of these names change every thread of the process. */
 
@@ -48,4 +51,14 @@ void kcs_take_back_identity(const struct kcs_identity *own) {
   if (set_effective_uid(own->uid) < 0 || set_effective_capabilities(own->capabilities) < 0 || set_effective_gid(own->gid) < 0
       || set_groups(own->groups, own->group_count) < 0)
     abort();
+}
+
+int kcs_is_scheduled_as_process(void) {
+  pid_t leader = getpid();
+  cpu_set_t own, whole;
+  CPU_ZERO(&own);
+  CPU_ZERO(&whole);
+  if (syscall(SYS_sched_getaffinity, 0, sizeof own, &own) < 0 || syscall(SYS_sched_getaffinity, leader, sizeof whole, &whole) < 0) return 1;
+  return syscall(SYS_sched_getscheduler, 0) == syscall(SYS_sched_getscheduler, leader)
+         && syscall(SYS_getpriority, PRIO_PROCESS, 0) == syscall(SYS_getpriority, PRIO_PROCESS, leader) && CPU_EQUAL(&own, &whole);
 }

@@ -93,6 +93,30 @@ struct AdmissionThreadsTests {
     #expect(waiting.state == [0, 0, 10])
   }
 
+  @Test("A thread that its user has slowed down works for nobody else, and another takes its place")
+  func slowed() throws {
+    let threads = try AdmissionThreads(seconds: 60)
+    let slowed = Counts()
+    for round in 1...20 {
+      threads.perform(for: 1000) {
+        // As a process of that user may, while the thread acts for them.
+        var nothing = sched_param()
+        slowed.begun.add(Int(unsafe sched_setscheduler(0, 5 /* SCHED_IDLE */, &nothing)) + 1, ordering: .sequentiallyConsistent)
+      } late: {
+      }
+      try eventually("it is slowed down") { slowed.state[0] == round }
+    }
+    let policies = Locked<[Int32]>([])
+    for _ in 0..<40 {
+      threads.perform(for: 1001) {
+        policies.withLock { $0.append(sched_getscheduler(0)) }
+      } late: {
+      }
+    }
+    try eventually("others are served: \(policies.withLock { $0.count })") { policies.withLock { $0.count } == 40 }
+    #expect(policies.withLock { $0 }.allSatisfy { $0 == SCHED_OTHER })
+  }
+
   @Test("Work that waits for stuck work of the same uid begins when that ends")
   func behindOthers() throws {
     let threads = try AdmissionThreads(seconds: 60)

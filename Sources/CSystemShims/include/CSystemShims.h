@@ -153,6 +153,9 @@ struct kcs_identity {
 int kcs_take_identity(const struct kcs_identity *other);
 /* Ends the process when it can't be done: a thread with the wrong rights must not go on. */
 void kcs_take_back_identity(const struct kcs_identity *own);
+/* Whether the scheduler treats this thread as the first one of the process: policy, nice value, processors. While a thread has a
+   user's effective uid, that user may change these, and they stay. */
+int kcs_is_scheduled_as_process(void);
 /* The number of a namespace ("mnt", "user"); 0 when it can't be seen. */
 uint64_t kcs_process_namespace(int thread, const char *kind);
 
