@@ -264,6 +264,7 @@ public final class Admission: Sendable {
       return try body()
     } catch {
       if error.errno == EBUSY, let key { throw Objection(EBUSY, "\(path): \(Holder.of(key))") }
+      if error.isForWantOfThread { throw Objection(ENOBUFS, "\(path): the daemon can have no thread for it") }
       throw Objection(error.errno, "\(path): \(Self.text(error.errno))")
     }
   }

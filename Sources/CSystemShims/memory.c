@@ -1,9 +1,11 @@
 #include "include/CSystemShims.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* The number behind a word at the beginning of a line; 0 when there is none. */
 static uint64_t number_after(const char *text, const char *word) {
@@ -42,12 +44,34 @@ static uint64_t group_available(const char *root, const char *path, const char *
   return least;
 }
 
+/* What RLIMIT_AS leaves; UINT64_MAX without a limit. */
+static uint64_t address_space_left(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+  char text[128];
+  if (kcs_read_text("/proc/self/statm", text, sizeof text) <= 0) return UINT64_MAX;
+  uint64_t used = strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+  return used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+}
+
+int kcs_has_address_space(uint64_t bytes) {
+  uint64_t left = address_space_left(), kept = 16u << 20;
+  return left >= kept && left - kept >= bytes;
+}
+
+void kcs_spare_address_space(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
+}
+
 int kcs_memory_available(uint64_t *bytes) {
   char text[8192];
   ssize_t count = kcs_read_text("/proc/meminfo", text, sizeof text);
   if (count < 0) return (int)count;
   *bytes = number_after(text, "MemAvailable:") * 1024;
   if (*bytes == 0) return -ENODATA;
+  uint64_t mappable = address_space_left();
+  if (mappable < *bytes) *bytes = mappable;
   if (kcs_read_text("/proc/self/cgroup", text, sizeof text) <= 0) return 0;
   char *rest = NULL;
   for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {

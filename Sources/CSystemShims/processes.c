@@ -41,7 +41,11 @@ static void *run(void *raw) {
   return NULL;
 }
 
+/* The same whatever RLIMIT_STACK says: of a small one a body would run out, and a large one takes much of RLIMIT_AS. */
+static const size_t stack_size = 2 << 20;
+
 int kcs_thread_start(uint64_t *handle, void (*body)(void *), void *context) {
+  if (!kcs_has_address_space(stack_size)) return -EAGAIN;
   struct start *start = malloc(sizeof *start);
   if (!start) return -ENOMEM;
   *start = (struct start){body, context};
@@ -53,7 +57,11 @@ int kcs_thread_start(uint64_t *handle, void (*body)(void *), void *context) {
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) sigdelset(&all, own[i]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
-  int error = pthread_create(&thread, NULL, run, start);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, stack_size);
+  int error = pthread_create(&thread, &attributes, run, start);
+  pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error) {
     free(start);

@@ -49,7 +49,7 @@ public final class JobService: Sendable {
   ///   read, and then nothing in it has changed.
   public init(journal: Journal, _ configuration: Configuration) throws {
     let contents = try journal.contents()
-    clients = try ClientTable(pages: configuration.pages, contents.clients)
+    clients = try ClientTable(pages: configuration.pages, contents.clients, descriptors)
     threads = try AdmissionThreads()
     turns = try Turns("kcopy-turns")
     admission = Admission(table: devices)
@@ -158,6 +158,9 @@ public final class JobService: Sendable {
     guard !isStopping else { throw Refusal(errno: ESHUTDOWN, column: 0, text: "the daemon is stopping") }
     // Before anything is opened or made for it.
     if let trouble = journal.trouble { throw Self.refusal(trouble) }
+    guard kcs_has_address_space(0) != 0 else {
+      throw Refusal(errno: ENOBUFS, column: 0, text: "the daemon has used up the memory that it may have (RLIMIT_AS)")
+    }
     guard table.count < configuration.mostJobs else { throw tooMany }
     guard uid == 0 || table.count(of: uid) < configuration.mostJobsPerUid else { throw tooManyOfUid }
   }

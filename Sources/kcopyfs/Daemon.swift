@@ -86,6 +86,7 @@ struct Daemon {
   }
 
   private func prepareProcess() throws(Failure) {
+    kcs_spare_address_space()
     try ProcessRights.reduce()
     // Before any thread, so that all inherit it: signals are this thread's business.
     _ = unsafe kcs_block_signals(Self.endings, Int32(Self.endings.count))

@@ -92,8 +92,13 @@ int kcs_may_write_directory(int fd);
 /* Memory for transfers: anonymous, aligned to 2 MiB, huge pages asked for. NULL when there is none. */
 void *kcs_map_pages(uint64_t bytes);
 void kcs_unmap_pages(void *base, uint64_t bytes);
-/* What the machine, and the control groups that we are in, have left: MemAvailable of /proc/meminfo at most. */
+/* What the machine, the control groups that we are in, and RLIMIT_AS have left: MemAvailable of /proc/meminfo at most. */
 int kcs_memory_available(uint64_t *bytes);
+/* Whether so much can still be mapped under RLIMIT_AS, and 16 MiB more for what the program allocates meanwhile: it couldn't go on
+   without those. */
+int kcs_has_address_space(uint64_t bytes);
+/* Under a limit: malloc shall reserve 64 MiB once, not for each thread. */
+void kcs_spare_address_space(void);
 
 /* Waking a thread */
 int kcs_eventfd(void);                    /* blocking */

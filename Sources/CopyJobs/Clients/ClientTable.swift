@@ -25,12 +25,16 @@ public final class ClientTable: Sendable {
   }
 
   private let state: Locked<State>
+  private let descriptors: DescriptorBudget
 
   /// Makes `default`, which is the daemon's user's, and those that there were before a restart.
   ///
-  /// - Parameter pages: of `default`; `nil`: as many as before, or the standard.
+  /// - Parameters:
+  ///   - pages: of `default`; `nil`: as many as before, or the standard.
+  ///   - descriptors: what clients share with jobs.
   /// - Throws: `DeviceError` when the pages or a thread can't be had.
-  init(pages: Int? = nil, _ rows: [ClientRow] = []) throws(DeviceError) {
+  init(pages: Int? = nil, _ rows: [ClientRow] = [], _ descriptors: DescriptorBudget = DescriptorBudget()) throws(DeviceError) {
+    self.descriptors = descriptors
     let row = rows.first { $0.name == Self.standard }
     var shape = row.map(\.configuration) ?? Client.Configuration()
     shape.pages = pages ?? shape.pages
@@ -53,6 +57,7 @@ public final class ClientTable: Sendable {
         let client = try CopyClient(
           row.name, number: number, uid: row.uid, gid: row.gid, permissions: row.mode, madeAt: row.madeAt, shape)
         client.restore(mostJobs: Int(clamping: row.maxJobs))
+        descriptors.takeAgain(DescriptorBudget.needOfClient, for: row.uid)
         return state.withLock { state in
           state.byName[row.name] = client
           state.byNumber[number] = client
@@ -94,10 +99,20 @@ public final class ClientTable: Sendable {
 
   /// Makes a client in the standard shape, which takes memory and a thread: not for a thread that others wait for.
   ///
-  /// - Throws: EINVAL for a name that no job could have either, EEXIST, ENOBUFS when there are `most`; ENOMEM or EAGAIN when
-  ///   memory or thread can't be had.
+  /// - Throws: EINVAL for a name that no job could have either, EEXIST; ENOBUFS when there are `most`, or when descriptors or
+  ///   a thread can't be had; ENOMEM when memory can't.
   public func make(_ name: String, uid: UInt32, gid: UInt32, permissions: UInt32 = 0o755) throws(Refusal) -> CopyClient {
     try JobName.check(name)
+    try descriptors.take(DescriptorBudget.needOfClient, for: uid)
+    do throws(Refusal) {
+      return try makeCounted(name, uid: uid, gid: gid, permissions: permissions)
+    } catch {
+      descriptors.giveBack(DescriptorBudget.needOfClient, for: uid)
+      throw error
+    }
+  }
+
+  private func makeCounted(_ name: String, uid: UInt32, gid: UInt32, permissions: UInt32) throws(Refusal) -> CopyClient {
     let number = try reserve(name)
     let made: Result<CopyClient, DeviceError>
     do throws(DeviceError) {
@@ -115,6 +130,7 @@ public final class ClientTable: Sendable {
     switch made {
     case .success(let client): return client
     case .failure(let error):
+      if error.isForWantOfThread { throw Refusal(errno: ENOBUFS, column: 0, text: "no client can be made: no thread can be had for it") }
       throw Refusal(errno: error.errno, column: 0, text: "no client can be made: \(error.call): \(ErrnoName.of(error.errno))")
     }
   }
@@ -160,6 +176,7 @@ public final class ClientTable: Sendable {
 
   func destroy(_ unlisted: CopyClient) {
     unlisted.destroy()
+    descriptors.giveBack(DescriptorBudget.needOfClient, for: unlisted.uid)
     state.withLock { $0.leaving -= 1 }
   }
 

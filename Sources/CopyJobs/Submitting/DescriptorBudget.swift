@@ -1,21 +1,34 @@
 internal import Glibc
 internal import Locking
 
-/// The descriptors that jobs may hold: three quarters of what the process may have, so that the mount still answers.
+/// The descriptors that jobs and clients may hold: three quarters of what the process may have, and fewer where a quarter is too
+/// little for the rest, so that the mount still answers.
 final class DescriptorBudget: Sendable {
   private let limit: Int
   private struct State {
     var used = 0
     var usedBy: [UInt32: Int] = [:]
+
+    mutating func add(_ count: Int, for uid: UInt32) {
+      used += count
+      usedBy[uid, default: 0] += count
+    }
   }
 
   private let state = Locked(State())
 
+  /// What mount, journal and log are open with, and what is opened for a moment to look at callers and devices.
+  private static let others: rlim_t = 24
+
   init() {
     var limits = rlimit()
     let known = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limits) == 0
-    limit = known ? Int(clamping: limits.rlim_cur / 4 * 3) : 768
+    let most = known ? limits.rlim_cur : 1024
+    limit = Int(clamping: min(most / 4 * 3, most - min(most, Self.others)))
   }
+
+  /// What a client has open: what wakes its thread, and its ring.
+  static let needOfClient = 2
 
   /// What a job can have open at most: two descriptions of each side, and of a destination the directory that it was made
   /// in and what wakes its thread.
@@ -23,21 +36,26 @@ final class DescriptorBudget: Sendable {
 
   /// Of what root and the others leave, a uid may have half: so there is some left for the next.
   ///
-  /// - Throws: ENOBUFS when the unfinished jobs have them all, or those of this uid as many as it may.
+  /// - Throws: ENOBUFS when jobs and clients have them all, or those of this uid as many as it may.
   func take(_ count: Int, for uid: UInt32) throws(Refusal) {
     try state.withLock { (state) throws(Refusal) in
       let own = state.usedBy[uid] ?? 0
       guard state.used + count <= limit else {
-        throw Refusal(errno: ENOBUFS, column: 0, text: "the unfinished jobs have all \(limit) descriptors that jobs may have")
+        throw Refusal(
+          errno: ENOBUFS, column: 0, text: "the unfinished jobs and the clients have all \(limit) descriptors that they may have")
       }
       let most = uid == 0 ? limit : (limit - (state.used - own)) / 2
       guard own + count <= most else {
-        throw Refusal(errno: ENOBUFS, column: 0, text: "the unfinished jobs of this user have all \(most) descriptors that they may have")
+        throw Refusal(
+          errno: ENOBUFS, column: 0,
+          text: "the unfinished jobs and the clients of this user have all \(most) descriptors that they may have")
       }
-      state.used += count
-      state.usedBy[uid] = own + count
+      state.add(count, for: uid)
     }
   }
+
+  /// Counts what a restart brings back, which is not refused.
+  func takeAgain(_ count: Int, for uid: UInt32) { state.withLock { $0.add(count, for: uid) } }
 
   func giveBack(_ count: Int, for uid: UInt32) {
     state.withLock { state in

@@ -7,6 +7,12 @@ public struct DeviceError: Error, Sendable, Equatable {
   /// The call or the step, for a text: "open", "statx".
   public let call: String
 
+  /// Whether a thread is lacking, and nothing is wrong with the device.
+  ///
+  /// The errno, EAGAIN, is none for whoever doesn't block: they would wait until they can write or read.
+  public var isForWantOfThread: Bool { call == Self.threadCall }
+  static let threadCall = "pthread_create"
+
   /// An error with a positive errno.
   public init(errno: Int32, call: String) {
     self.errno = errno

@@ -7,16 +7,17 @@ internal import URing
 enum ClientThread {
   static func run(_ configuration: Client.Configuration, mailbox: Mailbox, shared: ClientShared) {
     do throws(DeviceError) {
+      let transfers = try ThreadTransfers(wakeUp: mailbox.wakeUp)
       if configuration.transport != .threads {
         do throws(RingError) {
-          let driver = try RingDriver(wakeUp: mailbox.wakeUp)
+          let driver = try RingDriver(wakeUp: mailbox.wakeUp, transfers)
           serve(driver, .ring, configuration, mailbox: mailbox, shared: shared)
           return
         } catch {
           guard configuration.transport == nil else { throw DeviceError(errno: error.errno, call: "\(error.call)") }
         }
       }
-      let driver = ThreadDriver(wakeUp: mailbox.wakeUp)
+      let driver = ThreadDriver(wakeUp: mailbox.wakeUp, transfers)
       serve(driver, .threads, configuration, mailbox: mailbox, shared: shared)
     } catch {
       shared.start(.threads, error: error)

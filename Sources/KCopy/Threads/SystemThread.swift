@@ -26,7 +26,7 @@ public final class SystemThread: Sendable {
     let result = unsafe kcs_thread_start(&handle, Self.entry, start.toOpaque())
     guard result == 0 else {
       unsafe start.release()
-      throw DeviceError(errno: -result, call: "pthread_create")
+      throw DeviceError(errno: -result, call: DeviceError.threadCall)
     }
     self.handle = handle
   }

@@ -18,11 +18,11 @@ struct RingDriver: TransferDriver, ~Copyable {
   private static let blocked: UInt32 = 512
   private static let wakeUpToken = UInt64.max
 
-  init(wakeUp: WakeUp) throws(RingError) {
+  init(wakeUp: WakeUp, _ transfers: ThreadTransfers) throws(RingError) {
     ring = try Ring(entries: Self.submissions, completionEntries: Self.completions)
     ring.allowBlockedRequests(Self.blocked)
     self.wakeUp = wakeUp
-    transfers = ThreadTransfers(wakeUp: wakeUp)
+    self.transfers = transfers
     taken.reserveCapacity(Int(Self.completions))
   }
 

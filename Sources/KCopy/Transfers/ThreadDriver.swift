@@ -7,9 +7,9 @@ struct ThreadDriver: TransferDriver, ~Copyable {
   private let wakeUp: WakeUp
   private var memories = Memories()
 
-  init(wakeUp: WakeUp) {
+  init(wakeUp: WakeUp, _ transfers: ThreadTransfers) {
     self.wakeUp = wakeUp
-    transfers = ThreadTransfers(wakeUp: wakeUp)
+    self.transfers = transfers
   }
 
   var capacity: Int { 4096 }

@@ -1,4 +1,3 @@
-internal import Glibc
 internal import Locking
 internal import URing
 
@@ -8,8 +7,17 @@ final class ThreadTransfers: Sendable {
   private let completions = Locked<[Completion]>([])
   /// The mailbox's own: a completion and a command end the same wait.
   private let wakeUp: WakeUp
+  /// For devices that need a thread when there is none to be had: their transfers wait for each other.  A source has none before its
+  /// first transfer, and by then its copy was accepted.
+  private let lastResort = BlockingThreads("kcopy-transfer", most: 1)
 
-  init(wakeUp: WakeUp) { self.wakeUp = wakeUp }
+  /// - Throws: `DeviceError` with EAGAIN when the limit of threads is reached.
+  init(wakeUp: WakeUp) throws(DeviceError) {
+    self.wakeUp = wakeUp
+    try lastResort.startOne()
+  }
+
+  deinit { lastResort.finish() }
 
   var isEmpty: Bool { completions.withLock { $0.isEmpty } }
 
@@ -24,8 +32,8 @@ final class ThreadTransfers: Sendable {
   }
 
   private func perform(_ device: LocalMedium, _ token: UInt64, _ transfer: @escaping @Sendable () -> Int64) {
-    let taken = device.perform { self.complete(Completion(token: token, result: transfer())) }
-    if !taken { complete(Completion(token: token, result: Int64(-EAGAIN))) }
+    let work: @Sendable () -> Void = { self.complete(Completion(token: token, result: transfer())) }
+    if !device.perform(work) { _ = lastResort.perform(work) }
   }
 
   private func complete(_ completion: Completion) {
