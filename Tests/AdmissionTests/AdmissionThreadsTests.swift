@@ -100,8 +100,9 @@ struct AdmissionThreadsTests {
     for round in 1...20 {
       threads.perform(for: 1000) {
         // As a process of that user may, while the thread acts for them.
+        let idle: Int32 = 5  // SCHED_IDLE, which the headers have as a macro
         var nothing = sched_param()
-        slowed.begun.add(Int(unsafe sched_setscheduler(0, 5 /* SCHED_IDLE */, &nothing)) + 1, ordering: .sequentiallyConsistent)
+        slowed.begun.add(Int(unsafe sched_setscheduler(0, idle, &nothing)) + 1, ordering: .sequentiallyConsistent)
       } late: {
       }
       try eventually("it is slowed down") { slowed.state[0] == round }
