@@ -65,24 +65,32 @@ public final class ChildProcess: Sendable {
   public var errorText: String { String(decoding: contents(of: errorFile), as: UTF8.self) }
 
   #if arch(x86_64)
-    private static let readCall = "0"
+    private static let (readCall, writeCall) = ("0", "1")
   #else
-    private static let readCall = "63"
+    private static let (readCall, writeCall) = ("63", "64")
   #endif
 
   /// Waits until the process, or so many of its threads, are in a `read(2)` of a file.
   public func awaitRead(of path: String, byThreads count: Int = 1, within deadline: Duration = .seconds(10)) throws {
     try eventually(within: deadline, "process \(pid) waits in a read of \(path)") {
       if !running { throw Missing("`\(commandLine)` has ended: \(errorText)") }
-      return threadsReading(path) >= count
+      return threads(in: Self.readCall, of: path) >= count
     }
   }
 
-  private func threadsReading(_ path: String) -> Int {
+  /// Waits until the process is in a `write(2)` of a file.
+  public func awaitWrite(of path: String, within deadline: Duration = .seconds(10)) throws {
+    try eventually(within: deadline, "process \(pid) waits in a write of \(path)") {
+      if !running { throw Missing("`\(commandLine)` has ended: \(errorText)") }
+      return threads(in: Self.writeCall, of: path) > 0
+    }
+  }
+
+  private func threads(in number: String, of path: String) -> Int {
     let tasks = (try? Files.names(in: "/proc/\(pid)/task")) ?? []
     return tasks.count { task in
       // The call's number and its first argument, or "running".
-      guard let call = try? Files.text("/proc/\(pid)/task/\(task)/syscall").split(separator: " "), call.count > 1, call[0] == Self.readCall,
+      guard let call = try? Files.text("/proc/\(pid)/task/\(task)/syscall").split(separator: " "), call.count > 1, call[0] == number,
         let descriptor = Int(call[1].dropFirst(2), radix: 16)
       else { return false }
       return Files.target("/proc/\(pid)/fd/\(descriptor)") == path

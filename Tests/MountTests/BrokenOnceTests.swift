@@ -18,7 +18,11 @@ struct BrokenOnceTests {
         """
       let batch = "from=\(source) to=\(shared)@0\nfrom=\(hanging.file) to=\(bench.disk)/other create=yes\n"
       let writer = try pythonCommand(script, [daemon.path("submit"), batch]).start()
-      pause(.milliseconds(300))
+      // The first record of the batch has it, and the second hangs.
+      let descriptors = "/proc/\(daemon.process.pid)/fd"
+      try eventually("\(shared) is open") {
+        try Files.names(in: descriptors).contains { Files.target("\(descriptors)/\($0)") == shared }
+      }
       try daemon.copy("from=\(source) to=\(shared)@1M", as: "victim")
       #expect(try writer.wait(within: .seconds(20)).line == "ETIMEDOUT")
       hanging.goOn()

@@ -201,6 +201,16 @@ struct ClientDirectoryTests {
         """
       let outcome = try shell("cd '\(daemon.path("clients"))'\n" + script)
       #expect(outcome.text == "default nobody\nmine nobody\n1024\n512\n" && outcome.errorText.contains("Permission denied"), "\(outcome)")
+      // Its user's records it takes, and nobody else's: it could act as nobody else.
+      let submission = "echo op=none > '\(daemon.path("submit"))'"
+      #expect(try run(nobody[0], nobody[1], nobody[2], nobody[3], "sh", "-c", submission).succeeded)
+      for other in [try shell(submission), try User.alice.shell(submission)] {
+        #expect(!other.succeeded && other.errorText.contains("not permitted"), "\(other)")
+      }
+      // Of another user's process it can't even see which namespaces are its.
+      let refusals = try daemon.refusals.map { [$0["error"], $0["uid"], $0["text"]] }
+      let text = "the process that opened the file cannot be seen"
+      #expect(refusals == [["EPERM", "0", text], ["EPERM", "1234", text]], "\(refusals)")
     }
   }
 }

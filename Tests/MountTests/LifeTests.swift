@@ -17,7 +17,7 @@ struct LifeTests {
       let job = try daemon.submit("from=\(source.path) to=\(device.path)")
       try job.reach("running")
       let readers = try ["wait", "result"].map { try Command("cat", [job.path + "/" + $0]).start() }
-      pause(.milliseconds(200))
+      for (reader, file) in zip(readers, ["wait", "result"]) { try reader.awaitRead(of: job.path + "/" + file) }
       daemon.process.signal(SIGTERM)
       for reader in readers {
         let outcome = try reader.wait(within: .seconds(10))
@@ -87,7 +87,7 @@ struct LifeTests {
       let daemon = try bench.daemon()
       let held = try HeldJob(bench, daemon)
       let reader = try Command("cat", [held.job.path + "/wait"]).start()
-      pause(.milliseconds(100))
+      try reader.awaitRead(of: held.job.path + "/wait")
       daemon.process.signal(SIGKILL)
       // The kernel ends a process only when its transfers are over.
       try held.letGo()

@@ -82,7 +82,7 @@ struct LimitTests {
       hanging.hang()
       let writer = try shellCommand("echo 'from=\(hanging.file) to=\(destination)' > \(daemon.path("jobs/stuck")); exit 3").start()
       try eventually("the placeholder is there") { try daemon.jobNames == ["stuck"] }
-      pause(.milliseconds(100))
+      try writer.awaitWrite(of: daemon.path("jobs/stuck"))
       writer.signal(signal)
       #expect(try writer.wait(within: .seconds(3)).ending == .signal(signal))
       hanging.goOn()

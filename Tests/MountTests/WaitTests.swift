@@ -45,7 +45,7 @@ struct WaitTests {
         """
       let reader = try pythonCommand(script, [held.job.path + "/result"]).start()
       try eventually("the reader is ready") { reader.text.contains("ready") }
-      pause(.milliseconds(100))
+      try reader.awaitRead(of: held.job.path + "/result")
       reader.signal(SIGUSR1)
       try eventually("the handler has run") { reader.text.contains("handled") }
       reader.signal(SIGSTOP)
