@@ -48,7 +48,8 @@ final class Connection: @unchecked Sendable {
     return body()
   }
 
-  /// Receives and processes requests until the mount is gone or ``requestExit()`` was called and a signal came.
+  /// Receives and processes requests until the mount is gone, or until ``finishQueue()`` or ``requestExit()`` was called
+  /// and a signal came.
   ///
   /// - Returns: false if an error made it stop, of which libfuse has told on stderr.
   func serve() -> Bool {
@@ -57,14 +58,24 @@ final class Connection: @unchecked Sendable {
     while fuse_session_exited(session) == 0 {
       let received = fuse_session_receive_buf(session, &buffer)
       if received == -EINTR { continue }
-      if received == 0 || received == -ENODEV { break }
+      if received == 0 || received == -ENODEV || received == -EAGAIN { break }
       if received < 0 { return false }
       fuse_session_process_buf(session, &buffer)
     }
     return true
   }
 
-  /// Lets the loops end; one that sleeps in read(2) needs a signal besides.
+  /// Lets the loops end as soon as no request waits for them; one that sleeps in read(2) needs a signal besides.
+  ///
+  /// Callers whose requests have not been read yet would get ECONNABORTED otherwise, whatever the file system has to say.
+  func finishQueue() {
+    let descriptor = fuse_session_fd(session)
+    let flags = fcntl(descriptor, F_GETFL)
+    if flags >= 0 { _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) }
+  }
+
+  /// Lets the loops end after the request that they are at; one that sleeps in read(2) needs a signal besides. A request
+  /// that is just being received is lost.
   func requestExit() {
     fuse_session_exit(session)
   }

@@ -49,8 +49,9 @@ public final class Session: Sendable {
 
   /// Unmounts and ends the threads. Returns when both is done, also to a second caller.
   ///
-  /// The mount goes even if it is busy: open files then answer ENOTCONN, and callers that wait in one get ECONNABORTED.
-  /// Requests still parked can be taken and answered as before; their answers go nowhere.
+  /// Requests that have come are answered first, for a second at most. The mount goes even if it is busy: open files then
+  /// answer ENOTCONN, and callers that wait in one get ECONNABORTED. Requests still parked can be taken and answered as
+  /// before; their answers go nowhere.
   /// To be called from any thread but one that serves.
   public func stop() {
     precondition(!workers.includeCurrentThread, "a serving thread cannot wait for its own end")
@@ -58,7 +59,10 @@ public final class Session: Sendable {
       if isStopped { return }
       isStopped = true
       // A mount that went from outside has left its place to others.
-      if workers.beginStop() { connection.abort() }
+      if workers.beginStop() {
+        workers.dismiss()
+        connection.abort()
+      }
       // The threads before the descriptor: its number may be another file's as soon as libfuse has closed it.
       workers.expel()
       workers.join()

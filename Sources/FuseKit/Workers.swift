@@ -70,13 +70,26 @@ final class Workers: Sendable {
     }
   }
 
+  /// Makes every thread leave its loop when it has answered what is waiting, if that is within a second: new requests
+  /// may come as fast as they are answered.
+  func dismiss() {
+    connection.finishQueue()
+    let end = ContinuousClock.now + .seconds(1)
+    wakeAll { ContinuousClock.now < end }
+  }
+
   /// Makes every thread leave its loop, and returns when all have.
   func expel() {
     connection.requestExit()
-    while true {
+    wakeAll { true }
+  }
+
+  /// Ends the threads' sleep in read(2) as long as there are any in their loop.
+  private func wakeAll(whilst isWanted: () -> Bool) {
+    while isWanted() {
       let threads = state.withLock { $0.serving > 0 ? $0.threads : [] }
       if threads.isEmpty { return }
-      // Again and again: a signal that comes between the check of the exit flag and the read is lost.
+      // Again and again: a signal that comes between the check for an end and the read is lost.
       for thread in threads { _ = kcs_thread_signal(thread, SIGUSR1) }
       usleep(500)
     }

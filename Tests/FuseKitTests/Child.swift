@@ -70,6 +70,16 @@ final class Child {
     return true
   }
 
+  /// Whether it sleeps in the kernel until a file system in user space answers.
+  var awaitsAnswer: Bool {
+    guard let file = fopen("/proc/\(pid)/wchan", "r") else { return false }
+    defer { fclose(file) }
+    var line: UnsafeMutablePointer<CChar>?
+    var capacity = 0
+    defer { free(line) }
+    return getline(&line, &capacity, file) > 0 && String(cString: line!).contains("request_wait_answer")
+  }
+
   /// How it ended; nil if it still runs after the deadline.
   func wait() -> End? {
     guard eventually({ hasEnded }), let status else { return nil }

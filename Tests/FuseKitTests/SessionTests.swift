@@ -31,6 +31,21 @@ extension MountedTests {
       }
     }
 
+    @Test func `stop answers the requests that have come before it`() throws {
+      try withMount(threads: 1) { mount in
+        // The one thread that serves is held in this read.
+        let first = try Child.reading(mount.path(of: "meeting"))
+        #expect(eventually { mount.fileSystem.state.withLock { $0.meeting } == 1 })
+        let askers = try (0..<20).map { _ in try Child(["/usr/bin/stat", "-f", "-c", "%c", mount.path]) }
+        #expect(eventually { askers.allSatisfy { $0.awaitsAnswer } })
+        let stop = Background { mount.session.stop() }
+        mount.fileSystem.state.withLock { $0.meeting += 1 }
+        #expect(stop.wait() != nil)
+        #expect(first.wait()?.output == "met\n")
+        #expect(askers.map { $0.wait()?.output } == Array(repeating: "1000\n", count: 20))
+      }
+    }
+
     @Test func `stop ends a waiting reader although a forked child holds copies of all descriptors`() throws {
       try withMount { mount in
         let child = kcs_fork()
