@@ -29,7 +29,7 @@ extension JobService {
     for row in rows {
       do throws(Refusal) {
         let record = try JobRecord.parse(Array(row.spec.utf8), allowingName: false)
-        restore(try Job(row, record, changes))
+        restore(try Job(row, record, changes, domains))
       } catch {
         throw JournalError(
           errno: EINVAL, "the journal is damaged: job \(row.name) (number \(row.id)): \(error.text); it is left as it is")

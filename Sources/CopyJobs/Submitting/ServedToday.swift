@@ -7,7 +7,6 @@ extension JobRecord {
       ("verify", verify, "yes"),
       ("hash", hash != nil, hash ?? ""),
       ("sparse", sparse, "yes"),
-      ("domain", domain != nil, domain ?? ""),
       ("after", !after.isEmpty, after.joined(separator: ",")),
     ]
     if let first = asked.first(where: \.isAsked) {

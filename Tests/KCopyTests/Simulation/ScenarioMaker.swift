@@ -197,6 +197,7 @@ struct ScenarioMaker {
       // As equal as a cancel leaves them, or each by itself.
       let common = map(count)
       copy.maps = destinations.map { _ in random.happens(oneIn: 2) ? common : map(count) }
+      if random.happens(oneIn: 2) { exclude(from: &copy.maps) }
     }
     copy.at = random.happens(oneIn: 2) ? 0 : random.time(Span.microsecond...30 * Span.millisecond)
     return copy
@@ -211,6 +212,16 @@ struct ScenarioMaker {
       map.set(start * 4096..<end * 4096, .durable)
     }
     return map
+  }
+
+  /// Leaves ranges out of the copy, for all destinations the same: whole blocks of every device.
+  private mutating func exclude(from maps: inout [RangeMap]) {
+    for _ in 0..<1 + random.below(3) {
+      let blocks = maps[0].count / 4096
+      let start = random.next() % blocks
+      let end = min(start + 1 + UInt64(random.below(8)), blocks)
+      for index in maps.indices { maps[index].set(start * 4096..<end * 4096, .outside) }
+    }
   }
 
   /// A part of a device that nothing else of the scenario uses, after a gap.
