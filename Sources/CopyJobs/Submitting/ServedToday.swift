@@ -6,7 +6,6 @@ extension JobRecord {
     let asked: [(key: String, isAsked: Bool, value: String)] = [
       ("verify", verify, "yes"),
       ("hash", hash != nil, hash ?? ""),
-      ("sparse", sparse, "yes"),
       ("after", !after.isEmpty, after.joined(separator: ",")),
     ]
     if let first = asked.first(where: \.isAsked) {
