@@ -23,7 +23,9 @@ struct AdmittedJob: Sendable {
   let fingerprints: [String]
   let regions: Regions
   let claims: [Claims.Claim]
-  let claimOwner: UInt64
+  let claimOwner: Claims.Owner
+  /// The jobs that it comes after.
+  let predecessors: Predecessors?
   /// The descriptors that it may hold, and whom they are charged to.
   let descriptors: Int
   let uid: UInt32

@@ -8,7 +8,6 @@ extension JobRecord {
       ("hash", hash != nil, hash ?? ""),
       ("sparse", sparse, "yes"),
       ("domain", domain != nil, domain ?? ""),
-      ("after", !after.isEmpty, after.joined(separator: ",")),
     ]
     if let first = asked.first(where: \.isAsked) {
       throw Refusal(errno: EINVAL, column: column(of: first.key), text: "\(first.key)=\(first.value) is not done by this version")
