@@ -40,11 +40,15 @@ final class Succession: Sendable {
 
   /// A job is about to leave the table and the journal.
   func removed(_ id: UInt64, _ end: JobState) {
-    let isHeld = entries.withLock { entries in
+    if keep(id, end) { journal.write(.putEnd(EndRow(id: id, state: end.rawValue))) }
+  }
+
+  /// - Returns: whether anybody comes after it.
+  private func keep(_ id: UInt64, _ end: JobState) -> Bool {
+    entries.withLock { entries in
       entries[id]?.end = end
       return entries[id] != nil
     }
-    if isHeld { journal.write(.putEnd(EndRow(id: id, state: end.rawValue))) }
   }
 
   /// How a job ended that was removed; `nil` of one that wasn't, or that nobody comes after.
@@ -63,11 +67,7 @@ final class Succession: Sendable {
       guard let end = JobState(rawValue: row.state), end.isFinal else {
         throw Refusal(errno: EINVAL, column: 0, text: "job \(row.id), which was removed, has ended as \"\(row.state)\"")
       }
-      let isHeld = entries.withLock { entries in
-        entries[row.id]?.end = end
-        return entries[row.id] != nil
-      }
-      if !isHeld { journal.write(.removeEnd(row.id)) }
+      if !keep(row.id, end) { journal.write(.removeEnd(row.id)) }
     }
   }
 }

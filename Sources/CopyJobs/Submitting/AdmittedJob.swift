@@ -26,9 +26,6 @@ struct AdmittedJob: Sendable {
   let claimOwner: Claims.Owner
   /// The jobs that it comes after.
   let predecessors: Predecessors?
-  /// The descriptors that it may hold, and whom they are charged to.
-  let descriptors: Int
-  let uid: UInt32
 
   /// The length of each region, in bytes; 0 where nothing is copied.
   var bytesTotal: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }

@@ -106,13 +106,14 @@ struct Admitting {
           destinations.append(
             try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
-        let job = try claim(candidate, source: source, destinations: destinations, descriptors: need, uid: caller.uid)
+        let job = try claim(candidate, source: source, destinations: destinations, uid: caller.uid)
         do throws(Refusal) {
           try refuseUsed(destinations, job.claims.suffix(destinations.count), columns: record.to.map(\.column))
         } catch {
           claims.release(job.claimOwner, job.claims)
           throw error
         }
+        descriptors.charge(source, destinations, to: caller.uid, taken: need)
         earlier.ids[job.name] = job.number
         return job
       }
@@ -141,7 +142,7 @@ struct Admitting {
   func undo(_ job: AdmittedJob) {
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.endpoints.reversed() { admission.undo(endpoint) }
-    descriptors.giveBack(job.descriptors, for: job.uid)
+    descriptors.giveBack(job.endpoints)
   }
 
   // MARK: Steps
@@ -179,7 +180,7 @@ struct Admitting {
 
   /// Resolves the regions of what is open, and claims them.
   func claim(
-    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], descriptors: Int, uid: UInt32
+    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], uid: UInt32
   ) throws(Refusal) -> AdmittedJob {
     let record = candidate.record
     let resolution = try Resolution(record, source: source, destinations: destinations)
@@ -189,7 +190,7 @@ struct Admitting {
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,
-      predecessors: candidate.predecessors, descriptors: descriptors, uid: uid)
+      predecessors: candidate.predecessors)
   }
 
   /// What a record is really to blame for whose destination is held: the kernel keeps a disk and its partition apart by who has opened

@@ -60,7 +60,7 @@ extension JobService {
   /// Whoever takes the place of a job is written down after its end: a restart never finds two of them.
   func giveBack(_ admitted: AdmittedJob) {
     claims.release(admitted.claimOwner, admitted.claims)
-    descriptors.giveBack(admitted.descriptors, for: admitted.uid)
+    descriptors.giveBack(admitted.endpoints)
   }
 
   /// A job whose paths never were open ends, or one that nobody waits to go on with.

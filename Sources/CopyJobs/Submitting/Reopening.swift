@@ -46,7 +46,8 @@ extension Admitting {
           reopening.found = []
         }
         let admitted = try claim(
-          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), descriptors: need, uid: caller.uid)
+          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), uid: caller.uid)
+        descriptors.charge(admitted.source, admitted.destinations, to: caller.uid, taken: need)
         return (admitted, reopening.reattempt)
       }
     } catch {
