@@ -76,6 +76,9 @@ public final class Caller: Sendable {
   /// The process that a thread belongs to.
   public static func process(ofThread pid: Int32) -> Int32? { CallerRights.status(of: pid).map { Int32($0.status.process) } }
 
+  /// The supplementary groups.
+  public var groups: [UInt32] { rights.groups }
+
   /// The supplementary groups of a thread; none when it cannot be seen.
   public static func groups(ofThread pid: Int32) -> [UInt32] { CallerRights.status(of: pid)?.rights.groups ?? [] }
 

@@ -33,12 +33,13 @@ public final class JobService: Sendable {
   let turns: Turns
   let admission: Admission
   let table = JobTable()
-  let claims = Claims()
+  let claims: Claims
   let descriptors = DescriptorBudget()
   let domains = DomainBudget()
   let unfinished: Locked<Int> = Locked(0)
   let someEnded = Semaphore()
   let journal: Journal
+  let succession: Succession
   let stopping = Atomic(false)
   let isClosed = Atomic(false)
   let resuming = Resuming()
@@ -56,7 +57,9 @@ public final class JobService: Sendable {
     admission = Admission(table: devices)
     self.journal = journal
     self.configuration = configuration
-    try restore(contents.jobs)
+    succession = Succession(journal)
+    claims = Claims { [table] id in table[id].flatMap { $0.isFinal ? nil : $0.predecessors?.ids } ?? [] }
+    try restore(contents)
     guard !journal.keepsNothing else { return }
     try SystemThread("kcopy-journal") { [journal, weak self] in
       journal.serve { self?.contents }
@@ -104,14 +107,15 @@ public final class JobService: Sendable {
   ///
   /// - Throws: EBUSY while it isn't.
   public func remove(_ job: Job) throws(Refusal) {
-    try job.remove()
+    succession.removed(job.facts.id, try job.remove())
     table.remove(job)
     journal.write(.remove(job.facts.id))
   }
 
   /// Takes away a job that never began.
   func forget(_ job: Job) {
-    try? job.remove(evenUnfinished: true)
+    _ = try? job.remove(evenUnfinished: true)
+    succession.removed(job.facts.id, .failed)
     table.remove(job)
     journal.write(.remove(job.facts.id))
   }
@@ -138,7 +142,7 @@ public final class JobService: Sendable {
   func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
     Admitting(
       admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, domains: domains,
-      nextNumber: nextNumber, keeps: !keepsNothing, isAwaited: isAwaited)
+      succession: succession, nextNumber: nextNumber, keeps: !keepsNothing, isAwaited: isAwaited)
   }
 
   private func nextNumber() throws(Refusal) -> UInt64 {

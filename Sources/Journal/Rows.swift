@@ -21,10 +21,12 @@ public struct JobRow: Sendable, Equatable {
   public var standing: Standing
   /// What each destination is known by, in their order.
   public var devices: [String]
+  /// The jobs that it comes after.
+  public var predecessors: String
 
   public init(
     id: UInt64, name: String, uid: UInt32, gid: UInt32, mode: UInt32, caller: String, spec: String, source: String, bytesTotal: UInt64?,
-    ctl: String, queuedAt: UInt64, standing: Standing, devices: [String]
+    ctl: String, queuedAt: UInt64, standing: Standing, devices: [String], predecessors: String = ""
   ) {
     self.id = id
     self.name = name
@@ -39,6 +41,7 @@ public struct JobRow: Sendable, Equatable {
     self.queuedAt = queuedAt
     self.standing = standing
     self.devices = devices
+    self.predecessors = predecessors
   }
 }
 
@@ -71,6 +74,17 @@ public struct Standing: Sendable, Equatable {
     self.startedAt = startedAt
     self.finishedAt = finishedAt
     self.destinations = destinations
+  }
+}
+
+/// How a job ended that is gone, and that another one comes after.
+public struct EndRow: Sendable, Equatable {
+  public var id: UInt64
+  public var state: String
+
+  public init(id: UInt64, state: String) {
+    self.id = id
+    self.state = state
   }
 }
 
@@ -114,10 +128,12 @@ public struct Contents: Sendable, Equatable {
   /// Ascending by their numbers.
   public var jobs: [JobRow]
   public var clients: [ClientRow]
+  public var ends: [EndRow]
 
-  public init(jobs: [JobRow], clients: [ClientRow]) {
+  public init(jobs: [JobRow], clients: [ClientRow], ends: [EndRow] = []) {
     self.jobs = jobs
     self.clients = clients
+    self.ends = ends
   }
 }
 
@@ -134,6 +150,8 @@ public enum Change: Sendable {
   /// What `ctl` asked for, and the mode bits.
   case control(UInt64, ctl: String, mode: UInt32)
   case remove(UInt64)
+  case putEnd(EndRow)
+  case removeEnd(UInt64)
   case putClient(ClientRow)
   case removeClient(String)
 }

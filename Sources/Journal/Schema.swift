@@ -59,5 +59,10 @@ enum Schema {
       ) STRICT, WITHOUT ROWID
       """,
     ],
+    // 3: the numbers of the jobs that each comes after, and how those of them ended that were removed since.
+    [
+      "ALTER TABLE jobs ADD COLUMN predecessors TEXT NOT NULL DEFAULT ''",
+      "CREATE TABLE ends (job INTEGER PRIMARY KEY, state TEXT NOT NULL) STRICT",
+    ],
   ]
 }

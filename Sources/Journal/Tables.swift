@@ -2,18 +2,20 @@
 final class Tables {
   private let database: Database
   private let putJob, putDestination, clearDestinations, setStanding, setDestination, setControl, removeJob: Statement
-  private let putClient, removeClient, setNext: Statement
+  private let putEnd, removeEnd, putClient, removeClient, setNext: Statement
 
   init(_ database: Database) throws(JournalError) {
     self.database = database
     func statement(_ sql: String) throws(JournalError) -> Statement { try Statement(sql, of: database) }
-    putJob = try statement("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    putJob = try statement("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
     putDestination = try statement("INSERT OR REPLACE INTO destinations VALUES (?, ?, ?, ?, ?)")
     clearDestinations = try statement("DELETE FROM destinations WHERE job = ?")
     setStanding = try statement("UPDATE jobs SET state = ?, attempt = ?, progress = ?, started_at = ?, finished_at = ? WHERE id = ?")
     setDestination = try statement("UPDATE destinations SET progress = ?, map = ? WHERE job = ? AND number = ?")
     setControl = try statement("UPDATE jobs SET ctl = ?, mode = ? WHERE id = ?")
     removeJob = try statement("DELETE FROM jobs WHERE id = ?")
+    putEnd = try statement("INSERT OR REPLACE INTO ends VALUES (?, ?)")
+    removeEnd = try statement("DELETE FROM ends WHERE job = ?")
     putClient = try statement("INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
     removeClient = try statement("DELETE FROM clients WHERE name = ?")
     setNext = try statement("UPDATE numbers SET next = ?")
@@ -39,9 +41,10 @@ final class Tables {
   }
 
   private func put(all contents: Contents) throws(JournalError) {
-    for table in ["jobs", "destinations", "clients"] { try database.run("DELETE FROM \(table)") }
+    for table in ["jobs", "destinations", "clients", "ends"] { try database.run("DELETE FROM \(table)") }
     for job in contents.jobs { try put(job) }
     for client in contents.clients { try apply(.putClient(client)) }
+    for end in contents.ends { try apply(.putEnd(end)) }
   }
 
   private func apply(_ change: Change) throws(JournalError) {
@@ -56,6 +59,8 @@ final class Tables {
     case .remove(let id):
       try removeJob.run(.number(id))
       try clearDestinations.run(.number(id))
+    case .putEnd(let end): try putEnd.run(.number(end.id), .text(end.state))
+    case .removeEnd(let id): try removeEnd.run(.number(id))
     case .putClient(let client):
       try putClient.run(
         .text(client.name), .number(UInt64(client.uid)), .number(UInt64(client.gid)), .number(UInt64(client.mode)),
@@ -71,7 +76,7 @@ final class Tables {
       .number(job.id), .text(job.name), .text(standing.state), .number(UInt64(job.uid)), .number(UInt64(job.gid)),
       .number(UInt64(job.mode)), .text(job.caller), .text(job.spec), .text(job.source), Value(job.bytesTotal),
       .number(standing.attempt), .text(job.ctl), .text(standing.progress), .number(job.queuedAt), .number(standing.startedAt),
-      .number(standing.finishedAt))
+      .number(standing.finishedAt), .text(job.predecessors))
     for (index, device) in job.devices.enumerated() {
       let destination = standing.destinations[index]
       try putDestination.run(
@@ -103,7 +108,8 @@ final class Tables {
     var contents = Contents(jobs: [], clients: [])
     try Statement(
       """
-      SELECT id, name, state, uid, gid, mode, caller, spec, source, bytes_total, attempt, ctl, progress, queued_at, started_at, finished_at
+      SELECT id, name, state, uid, gid, mode, caller, spec, source, bytes_total, attempt, ctl, progress, queued_at, started_at, finished_at,
+        predecessors
       FROM jobs ORDER BY id
       """, of: database
     ).rows { row in contents.jobs.append(Self.job(row)) }
@@ -118,6 +124,9 @@ final class Tables {
       "SELECT name, uid, gid, mode, made_at, pages, throttle, rate, subjob, slots, max_jobs FROM clients ORDER BY made_at, name",
       of: database
     ).rows { row in contents.clients.append(Self.client(row)) }
+    try Statement("SELECT job, state FROM ends ORDER BY job", of: database).rows { row in
+      contents.ends.append(EndRow(id: row.number(0), state: row.text(1)))
+    }
     return contents
   }
 
@@ -129,7 +138,7 @@ final class Tables {
       standing: Standing(
         state: row.text(2), attempt: row.number(10), progress: row.text(12), startedAt: row.number(14), finishedAt: row.number(15),
         destinations: []),
-      devices: [])
+      devices: [], predecessors: row.text(16))
   }
 
   private static func client(_ row: Row) -> ClientRow {

@@ -9,7 +9,7 @@ import Testing
 @Suite("Claims of jobs on what they read and write")
 struct ClaimsTests {
   /// A claim on a place, as a record's path leads to it.
-  private static func claim(_ range: Range<UInt64>, write: Bool, on root: UInt64 = 1, path: String = "/dev/a") throws -> Claims.Claim {
+  static func claim(_ range: Range<UInt64>, write: Bool, on root: UInt64 = 1, path: String = "/dev/a") throws -> Claims.Claim {
     var claim = try template.get()
     claim.root = .block(root)
     (claim.start, claim.end) = (range.lowerBound, range.upperBound)
@@ -28,7 +28,7 @@ struct ClaimsTests {
 
   private func outcome(_ claims: Claims, _ wanted: [Claims.Claim], columns: [Int]? = nil) -> Refusal? {
     do throws(Refusal) {
-      _ = try claims.take(wanted, job: "late", of: 0, columns: columns ?? Array(wanted.indices))
+      _ = try claims.take(wanted, job: "late", columns: columns ?? Array(wanted.indices))
       return nil
     } catch {
       return error
@@ -89,7 +89,7 @@ struct ClaimsTests {
     arguments: [(false, false, false), (false, true, true), (true, false, true), (true, true, true)])
   func others(held: Bool, wanted: Bool, isRefused: Bool) throws {
     let claims = Claims()
-    let owner = try claims.take([try Self.claim(100..<200, write: held)], job: "early", of: 0, columns: [0])
+    let owner = try claims.take([try Self.claim(100..<200, write: held)], job: "early", columns: [0])
     for range in [UInt64(0)..<101, 199..<300, 100..<200, 150..<151, 0..<300] {
       let refusal = outcome(claims, [try Self.claim(range, write: wanted, path: "/dev/b")], columns: [7])
       let does = held ? "writes to" : "reads from"
@@ -102,7 +102,7 @@ struct ClaimsTests {
   @Test("A record whose second claim is refused takes none of its first")
   func allOrNone() throws {
     let claims = Claims()
-    _ = try claims.take([try Self.claim(0..<10, write: true, on: 2)], job: "early", of: 0, columns: [0])
+    _ = try claims.take([try Self.claim(0..<10, write: true, on: 2)], job: "early", columns: [0])
     let first = try Self.claim(0..<10, write: true, on: 1)
     let second = try Self.claim(5..<6, write: false, on: 2, path: "/dev/b")
     #expect(outcome(claims, [first, second], columns: [3, 9])?.column == 9)
@@ -113,16 +113,17 @@ struct ClaimsTests {
   func alone() throws {
     let claims = Claims()
     let wanted = [try Self.claim(0..<10, write: true), try Self.claim(20..<30, write: true)]
-    let owner = try claims.take(wanted, job: "early", of: 0, columns: [0, 1])
-    func runs(_ owner: UInt64, on root: UInt64 = 1) -> Bool {
+    let owner = try claims.take(wanted, job: "early", columns: [0, 1])
+    func runs(_ owner: Claims.Owner, on root: UInt64 = 1) -> Bool {
       var ran = false
       claims.ifAlone(owner, .block(root)) { ran = true }
       return ran
     }
-    #expect(runs(owner) && runs(owner, on: 2) && !runs(owner + 1))
+    let elsewhere = try claims.take([try Self.claim(0..<10, write: true, on: 3)], job: "elsewhere", columns: [0])
+    #expect(runs(owner) && runs(owner, on: 2) && !runs(elsewhere))
     // A reader beside it is somebody else too.
     let other = [try Self.claim(10..<20, write: false)]
-    let reader = try claims.take(other, job: "reader", of: 0, columns: [0])
+    let reader = try claims.take(other, job: "reader", columns: [0])
     #expect(!runs(owner) && !runs(reader))
     claims.release(reader, other)
     #expect(runs(owner))
@@ -134,14 +135,13 @@ struct ClaimsTests {
   func release() throws {
     let claims = Claims()
     let wanted = [try Self.claim(0..<10, write: false), try Self.claim(0..<10, write: true, on: 2)]
-    let reader = try claims.take([wanted[0]], job: "reader", of: 0, columns: [0])
-    let owner = try claims.take(wanted, job: "early", of: 0, columns: [0, 1])
+    let reader = try claims.take([wanted[0]], job: "reader", columns: [0])
+    let owner = try claims.take(wanted, job: "early", columns: [0, 1])
     #expect(outcome(claims, wanted)?.errno == EBUSY)
     claims.release(owner, wanted)
     // The other reader's claim on the same root still stands.
     #expect(outcome(claims, [try Self.claim(0..<10, write: true)])?.text == "job reader reads from this region of /dev/a")
-    let again = try claims.take(wanted, job: "again", of: 0, columns: [0, 1])
-    #expect(again != owner && again != reader)
+    let again = try claims.take(wanted, job: "again", columns: [0, 1])
     claims.release(reader, [wanted[0]])
     claims.release(again, wanted)
     #expect(outcome(claims, [try Self.claim(0..<10, write: true)]) == nil)
@@ -151,14 +151,14 @@ struct ClaimsTests {
   func many(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
     let claims = Claims()
-    var held: [(owner: UInt64, claim: Claims.Claim)] = []
+    var held: [(owner: Claims.Owner, claim: Claims.Claim)] = []
     for step in 0..<6000 {
       // Few places, so that many begin at the same one; now and then a claim on nearly all of it.
       let start = UInt64(random.next() % 2000) * 10
       let end = start + (random.next() % 100 == 0 ? 5000 : 1 + UInt64(random.next() % 15))
       let claim = try Self.claim(start..<end, write: random.next() % 3 == 0)
       let isFree = !held.contains { $0.claim.overlaps(claim) && ($0.claim.isWrite || claim.isWrite) }
-      let owner = try? claims.take([claim], job: "job\(step)", of: 0, columns: [0])
+      let owner = try? claims.take([claim], job: "job\(step)", columns: [0])
       #expect((owner != nil) == isFree, "step \(step), \(start) to \(end)")
       if let owner { held.append((owner, claim)) }
       if random.next() % 3 == 0, !held.isEmpty {
@@ -169,5 +169,11 @@ struct ClaimsTests {
     #expect(held.count > 1024, "more than one run")
     for (owner, claim) in held { claims.release(owner, [claim]) }
     #expect(outcome(claims, [try Self.claim(0..<30_000, write: true)]) == nil)
+  }
+}
+
+extension Claims {
+  func take(_ claims: [Claim], job: String, id: UInt64 = 0, after predecessors: [UInt64] = [], columns: [Int]) throws(Refusal) -> Owner {
+    try take(claims, for: Claimant(id: id, job: job, uid: 0, predecessors: predecessors), columns: columns)
   }
 }

@@ -150,6 +150,7 @@ struct RecordRefusalTests {
     RefusedRecord(twoMore + "after=", 20, "a name is missing"),
     RefusedRecord(twoMore + "after=a,,b", 22, "a name is missing"),
     RefusedRecord(twoMore + "after=a,b/c", 23, "a name is made of A-Z, a-z, 0-9, \".\", \"_\" and \"-\", not as \"b/c\""),
+    RefusedRecord(twoMore + "after=a,bc,a", 25, "the job \"a\" is named twice"),
     RefusedRecord(twoMore + "after=a,-b", 22, "a name does not begin with \"-\""),
     RefusedRecord(
       twoMore + "context=" + String(repeating: "\u{e4}", count: 129), 278, "context has at most 256 bytes, this one 258"),

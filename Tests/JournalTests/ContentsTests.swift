@@ -18,6 +18,8 @@ struct ContentsTests {
           .control(3, ctl: "pause=yes", mode: 0o600), .remove(4),
           .putClient(client("b", 10)), .putClient(client("a", 20)), .putClient(client("c", 30)), .removeClient("b"),
           .putClient(client("c", 31)),
+          .putEnd(EndRow(id: 8, state: "done")), .putEnd(EndRow(id: 7, state: "done")), .putEnd(EndRow(id: 9, state: "failed")),
+          .removeEnd(7), .putEnd(EndRow(id: 8, state: "cancelled")), .removeEnd(96),
           .standing(97, standing(1)), .checkpoint(98) { standing(2) }, .control(99, ctl: "cancel=yes", mode: 0), .remove(100),
           .removeClient("d"),
         ]
@@ -28,7 +30,9 @@ struct ContentsTests {
       second.standing = standing(80, 2)
       third.ctl = "pause=yes"
       third.mode = 0o600
-      let expected = Contents(jobs: [first, second, third, job(5, destinations: 0)], clients: [client("a", 20), client("c", 31)])
+      let ends = [EndRow(id: 8, state: "cancelled"), EndRow(id: 9, state: "failed")]
+      let expected = Contents(
+        jobs: [first, second, third, job(5, destinations: 0)], clients: [client("a", 20), client("c", 31)], ends: ends)
       #expect(try left(in: bench.disk) == expected)
       // Nothing is left of those that went.
       #expect(try sql("SELECT count(*) FROM destinations", on: bench.disk + "/journal.sqlite") == "4")

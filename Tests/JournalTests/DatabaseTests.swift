@@ -9,99 +9,115 @@ struct DatabaseTests {
   /// Each schema that was ever written, and a text that fills it; the first number that its jobs have not had is 5001.
   static let schemas: [Int: [String]] = [
     1: ["CREATE TABLE numbers (next INTEGER NOT NULL) STRICT", "INSERT INTO numbers VALUES (5001)", "PRAGMA user_version=1"],
-    2: [
-      "CREATE TABLE numbers (next INTEGER NOT NULL) STRICT",
-      "INSERT INTO numbers VALUES (5001)",
-      """
-      CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        state TEXT NOT NULL,
-        uid INTEGER NOT NULL,
-        gid INTEGER NOT NULL,
-        mode INTEGER NOT NULL,
-        caller TEXT NOT NULL,
-        spec TEXT NOT NULL,
-        source TEXT NOT NULL,
-        bytes_total INTEGER,
-        attempt INTEGER NOT NULL,
-        ctl TEXT NOT NULL,
-        progress TEXT NOT NULL,
-        queued_at INTEGER NOT NULL,
-        started_at INTEGER NOT NULL,
-        finished_at INTEGER NOT NULL
-      ) STRICT
-      """,
-      """
-      CREATE TABLE destinations (
-        job INTEGER NOT NULL,
-        number INTEGER NOT NULL,
-        device TEXT NOT NULL,
-        progress TEXT NOT NULL,
-        map BLOB NOT NULL,
-        PRIMARY KEY (job, number)
-      ) STRICT, WITHOUT ROWID
-      """,
-      """
-      CREATE TABLE clients (
-        name TEXT PRIMARY KEY,
-        uid INTEGER NOT NULL,
-        gid INTEGER NOT NULL,
-        mode INTEGER NOT NULL,
-        made_at INTEGER NOT NULL,
-        pages INTEGER NOT NULL,
-        throttle INTEGER NOT NULL,
-        rate INTEGER,
-        subjob INTEGER NOT NULL,
-        slots INTEGER NOT NULL,
-        max_jobs INTEGER NOT NULL
-      ) STRICT, WITHOUT ROWID
-      """,
-      """
-      INSERT INTO jobs VALUES
-        (7, 'nightly', 'unfinished', 1000, 100, 488, 'groups=4,24', 'copy src=/a dst=/b dst=/c', 'id=1:2 birth=3', 4096, 1, 'pause=yes',
-         'done=512', 10, 20, 0),
-        (4999, '4999', 'done', 0, 0, 420, '', 'copy src=/d dst=/e', '', NULL, 3, '', '', 11, 21, 31)
-      """,
-      """
-      INSERT INTO destinations VALUES
-        (7, 0, 'id=1:3 birth=4', 'durable=512', x'01818001'), (7, 1, '', 'failed=512', x''), (4999, 0, 'id=9:9', '', x'01')
-      """,
-      "INSERT INTO clients VALUES ('backup', 1000, 100, 493, 5, 128, 50, NULL, 65536, 8, 100), ('early', 0, 0, 448, 4, 1, 100, 9, 4, 1, 2)",
-      "PRAGMA user_version=2",
-    ],
+    2: second,
+    3: second + third,
+  ]
+
+  private static let second = [
+    "CREATE TABLE numbers (next INTEGER NOT NULL) STRICT",
+    "INSERT INTO numbers VALUES (5001)",
+    """
+    CREATE TABLE jobs (
+      id INTEGER PRIMARY KEY,
+      name TEXT NOT NULL UNIQUE,
+      state TEXT NOT NULL,
+      uid INTEGER NOT NULL,
+      gid INTEGER NOT NULL,
+      mode INTEGER NOT NULL,
+      caller TEXT NOT NULL,
+      spec TEXT NOT NULL,
+      source TEXT NOT NULL,
+      bytes_total INTEGER,
+      attempt INTEGER NOT NULL,
+      ctl TEXT NOT NULL,
+      progress TEXT NOT NULL,
+      queued_at INTEGER NOT NULL,
+      started_at INTEGER NOT NULL,
+      finished_at INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE destinations (
+      job INTEGER NOT NULL,
+      number INTEGER NOT NULL,
+      device TEXT NOT NULL,
+      progress TEXT NOT NULL,
+      map BLOB NOT NULL,
+      PRIMARY KEY (job, number)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE clients (
+      name TEXT PRIMARY KEY,
+      uid INTEGER NOT NULL,
+      gid INTEGER NOT NULL,
+      mode INTEGER NOT NULL,
+      made_at INTEGER NOT NULL,
+      pages INTEGER NOT NULL,
+      throttle INTEGER NOT NULL,
+      rate INTEGER,
+      subjob INTEGER NOT NULL,
+      slots INTEGER NOT NULL,
+      max_jobs INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO jobs VALUES
+      (7, 'nightly', 'unfinished', 1000, 100, 488, 'groups=4,24', 'copy src=/a dst=/b dst=/c', 'id=1:2 birth=3', 4096, 1, 'pause=yes',
+       'done=512', 10, 20, 0),
+      (4999, '4999', 'done', 0, 0, 420, '', 'copy src=/d dst=/e', '', NULL, 3, '', '', 11, 21, 31)
+    """,
+    """
+    INSERT INTO destinations VALUES
+      (7, 0, 'id=1:3 birth=4', 'durable=512', x'01818001'), (7, 1, '', 'failed=512', x''), (4999, 0, 'id=9:9', '', x'01')
+    """,
+    "INSERT INTO clients VALUES ('backup', 1000, 100, 493, 5, 128, 50, NULL, 65536, 8, 100), ('early', 0, 0, 448, 4, 1, 100, 9, 4, 1, 2)",
+    "PRAGMA user_version=2",
+  ]
+
+  /// What it adds to the one before.
+  private static let third = [
+    "ALTER TABLE jobs ADD COLUMN predecessors TEXT NOT NULL DEFAULT ''",
+    "CREATE TABLE ends (job INTEGER PRIMARY KEY, state TEXT NOT NULL) STRICT",
+    "UPDATE jobs SET predecessors = '5,6' WHERE id = 7",
+    "INSERT INTO ends VALUES (6, 'done')",
+    "PRAGMA user_version=3",
   ]
 
   /// What each of them holds besides the number.
-  private static let kept: [Int: Contents] = [
-    1: Contents(jobs: [], clients: []),
-    2: Contents(
-      jobs: [
-        JobRow(
-          id: 7, name: "nightly", uid: 1000, gid: 100, mode: 0o750, caller: "groups=4,24", spec: "copy src=/a dst=/b dst=/c",
-          source: "id=1:2 birth=3", bytesTotal: 4096, ctl: "pause=yes", queuedAt: 10,
-          standing: Standing(
-            state: "unfinished", attempt: 1, progress: "done=512", startedAt: 20, finishedAt: 0,
-            destinations: [
-              Standing.Destination(progress: "durable=512", map: [1, 0x81, 0x80, 1]), Standing.Destination(progress: "failed=512", map: []),
-            ]),
-          devices: ["id=1:3 birth=4", ""]),
-        JobRow(
-          id: 4999, name: "4999", uid: 0, gid: 0, mode: 0o644, caller: "", spec: "copy src=/d dst=/e", source: "", bytesTotal: nil, ctl: "",
-          queuedAt: 11,
-          standing: Standing(
-            state: "done", attempt: 3, progress: "", startedAt: 21, finishedAt: 31,
-            destinations: [Standing.Destination(progress: "", map: [1])]),
-          devices: ["id=9:9"]),
-      ],
-      clients: [
-        ClientRow(
-          name: "early", uid: 0, gid: 0, mode: 0o700, madeAt: 4, pages: 1, throttle: 100, rate: 9, subjob: 4, slots: 1, maxJobs: 2),
-        ClientRow(
-          name: "backup", uid: 1000, gid: 100, mode: 0o755, madeAt: 5, pages: 128, throttle: 50, rate: nil, subjob: 65536, slots: 8,
-          maxJobs: 100),
-      ]),
-  ]
+  private static let kept: [Int: Contents] = {
+    var later = keptBySecond
+    later.jobs[0].predecessors = "5,6"
+    later.ends = [EndRow(id: 6, state: "done")]
+    return [1: Contents(jobs: [], clients: []), 2: keptBySecond, 3: later]
+  }()
+
+  private static let keptBySecond = Contents(
+    jobs: [
+      JobRow(
+        id: 7, name: "nightly", uid: 1000, gid: 100, mode: 0o750, caller: "groups=4,24", spec: "copy src=/a dst=/b dst=/c",
+        source: "id=1:2 birth=3", bytesTotal: 4096, ctl: "pause=yes", queuedAt: 10,
+        standing: Standing(
+          state: "unfinished", attempt: 1, progress: "done=512", startedAt: 20, finishedAt: 0,
+          destinations: [
+            Standing.Destination(progress: "durable=512", map: [1, 0x81, 0x80, 1]), Standing.Destination(progress: "failed=512", map: []),
+          ]),
+        devices: ["id=1:3 birth=4", ""]),
+      JobRow(
+        id: 4999, name: "4999", uid: 0, gid: 0, mode: 0o644, caller: "", spec: "copy src=/d dst=/e", source: "", bytesTotal: nil, ctl: "",
+        queuedAt: 11,
+        standing: Standing(
+          state: "done", attempt: 3, progress: "", startedAt: 21, finishedAt: 31,
+          destinations: [Standing.Destination(progress: "", map: [1])]),
+        devices: ["id=9:9"]),
+    ],
+    clients: [
+      ClientRow(
+        name: "early", uid: 0, gid: 0, mode: 0o700, madeAt: 4, pages: 1, throttle: 100, rate: 9, subjob: 4, slots: 1, maxJobs: 2),
+      ClientRow(
+        name: "backup", uid: 1000, gid: 100, mode: 0o755, madeAt: 5, pages: 128, throttle: 50, rate: nil, subjob: 65536, slots: 8,
+        maxJobs: 100),
+    ])
 
   @Test("The database of every version so far is taken over with all that it holds", arguments: schemas.keys.sorted())
   func migration(version: Int) throws {

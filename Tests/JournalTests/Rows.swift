@@ -9,7 +9,7 @@ func job(_ id: UInt64, _ name: String? = nil, destinations: Int = 1, state: Stri
     id: id, name: name ?? "job\(id)", uid: UInt32(truncatingIfNeeded: id + 1), gid: UInt32(truncatingIfNeeded: id + 2), mode: 0o640,
     caller: "groups=\(id)", spec: "\(spec) \(id)",
     source: "id=\(id)", bytesTotal: id % 2 == 0 ? nil : id << 40, ctl: "", queuedAt: id + 3, standing: standing(id, destinations, state),
-    devices: (0..<destinations).map { "id=\(id):\($0)" })
+    devices: (0..<destinations).map { "id=\(id):\($0)" }, predecessors: id % 3 == 0 ? "" : "\(id - 1)")
 }
 
 /// How far a job is; `seed` is in every column.

@@ -35,8 +35,15 @@ extension Job {
       case .resume: life.isPauseRequested = false
       case .retry, .rate, .priority: break
       }
-      if command == .cancel { life.arrival?.cancel() }
-      if let work = life.work { pass(command, to: work, &life) } else { life.early.append(command) }
+      if command == .cancel {
+        life.arrival?.cancel()
+        life.waiting?.cancel()
+      }
+      if let work = life.work {
+        pass(command, to: work, &life)
+      } else if life.waiting == nil {
+        life.early.append(command)
+      }
     }
   }
 
@@ -73,7 +80,10 @@ extension Job {
       life.last = notification.progress
       life.maps = state == .done ? [] : notification.maps
       // Nobody opens the devices of a job that is done again, and there may be a million of those.
-      if state == .done { life.plan.forgetFingerprints() }
+      if state == .done {
+        life.plan.forgetFingerprints()
+        life.predecessors = nil
+      }
       // Where nothing was left to do it ends without having begun.
       life.arrival = nil
       return state
@@ -87,6 +97,7 @@ extension Job {
       life.ending = body(&life)
       life.settings = ControlSettings()
       life.work = nil
+      life.waiting = nil
       life.early = []
     }
   }
@@ -129,10 +140,33 @@ extension Job {
         work.suspend()
         return false
       }
+      if let waiting = life.waiting {
+        waiting.suspend()
+        return false
+      }
       // Whoever opens its paths finds that somebody was before, and closes them again; unless it begins right now.
       guard !life.isLeft, life.parked != nil || life.arrival?.claim() == true else { return false }
       life.isLeft = true
       return true
+    }
+  }
+
+  // MARK: The wait for others
+
+  /// It has all that it needs, and others come first.
+  func waits(_ waiting: Waiting) {
+    change { life in
+      life.arrival = nil
+      life.waiting = waiting
+      if life.isCancelRequested { waiting.cancel() }
+    }
+  }
+
+  /// Nobody comes before it any more: it begins with what `ctl` has come to meanwhile.
+  func isDue() {
+    change { life in
+      life.waiting = nil
+      life.early = life.settings.commands + (life.isCancelRequested ? [.cancel] : [])
     }
   }
 

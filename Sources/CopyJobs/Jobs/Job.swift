@@ -76,11 +76,15 @@ public final class Job: Sendable {
   /// As whom its paths are opened.
   let caller: Caller?
 
-  init(_ facts: Facts, _ plan: Plan, caller: Caller? = nil, permissions: UInt32, _ changes: JobChanges) {
+  init(
+    _ facts: Facts, _ plan: Plan, caller: Caller? = nil, permissions: UInt32, after predecessors: Predecessors? = nil, _ changes: JobChanges
+  ) {
     self.facts = facts
     self.caller = caller
     self.changes = changes
-    life = Locked(JobLife(plan, permissions: permissions))
+    var life = JobLife(plan, permissions: permissions)
+    life.predecessors = predecessors
+    self.life = Locked(life)
   }
 
   // MARK: Reading
@@ -93,6 +97,11 @@ public final class Job: Sendable {
   public func map(of destination: Int) -> RangeMap { life.withLock { $0 }.map(of: destination) }
 
   public var isFinal: Bool { life.withLock { $0.state != nil } }
+
+  var isDone: Bool { life.withLock { $0.state == .done } }
+
+  /// The jobs that it comes after; `nil` where there is none, and once it is done.
+  var predecessors: Predecessors? { life.withLock { $0.predecessors } }
 
   public var isRemoved: Bool { life.withLock { $0.isRemoved } }
 
@@ -154,7 +163,9 @@ public final class Job: Sendable {
   /// It has left the table.
   ///
   /// - Throws: EBUSY while it isn't final, ENOENT when somebody else was first: then nothing has changed.
-  func remove(evenUnfinished: Bool = false) throws(Refusal) {
+  ///
+  /// - Returns: how it had ended.
+  @discardableResult func remove(evenUnfinished: Bool = false) throws(Refusal) -> JobState {
     let shown = try life.withLock { (life) throws(Refusal) in
       guard !life.isRemoved else { throw Refusal(errno: ENOENT, column: 0, text: "the job was removed") }
       guard evenUnfinished || life.state != nil else { throw Refusal(errno: EBUSY, column: 0, text: "the job is not final") }
@@ -163,6 +174,7 @@ public final class Job: Sendable {
     }
     changes.removed(in: shown)
     tell(.removed)
+    return shown
   }
 
   // MARK: Changing

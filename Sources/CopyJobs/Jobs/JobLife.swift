@@ -17,6 +17,10 @@ struct JobLife {
   var attempt: UInt64 = 1
   /// Whoever decides what becomes of it while its paths are being opened; `nil` when they are.
   var arrival: Arrival?
+  /// What it comes after, until it is done.
+  var predecessors: Predecessors?
+  /// It waits for those, with all that it needs.
+  var waiting: Waiting?
   /// It waits for `resume`, with nothing open.
   var parked: Parked?
   var work: (any Work)?

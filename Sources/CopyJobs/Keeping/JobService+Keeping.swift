@@ -10,7 +10,7 @@ extension JobService {
   /// All that is kept, as it stands in memory.
   var contents: Contents {
     // The client that is always there is kept like the others, for what it was set to.
-    Contents(jobs: table.all.map(\.row), clients: clients.all.map(\.row))
+    Contents(jobs: table.all.map(\.row), clients: clients.all.map(\.row), ends: succession.rows)
   }
 
   /// Why nothing can be accepted at this moment, for people; `nil` when all is well.
@@ -25,19 +25,26 @@ extension JobService {
   // MARK: What an earlier daemon has left
 
   /// - Throws: `JournalError` for what this program can't have written.
-  func restore(_ rows: [JobRow]) throws(JournalError) {
-    for row in rows {
+  func restore(_ contents: Contents) throws(JournalError) {
+    for row in contents.jobs {
       do throws(Refusal) {
         let record = try JobRecord.parse(Array(row.spec.utf8), allowingName: false)
-        restore(try Job(row, record, changes, domains))
+        let predecessors = try Predecessors.ids(kept: row.predecessors, of: row.id)
+        restore(try Job(row, record, changes, domains), after: predecessors)
       } catch {
         throw JournalError(
           errno: EINVAL, "the journal is damaged: job \(row.name) (number \(row.id)): \(error.text); it is left as it is")
       }
     }
+    do throws(Refusal) {
+      try succession.restore(contents.ends)
+    } catch {
+      throw JournalError(errno: EINVAL, "the journal is damaged: \(error.text); it is left as it is")
+    }
   }
 
-  private func restore(_ job: Job) {
+  private func restore(_ job: Job, after predecessors: [UInt64]) {
+    if !predecessors.isEmpty, !job.isDone { job.life.withLock { $0.predecessors = succession.hold(predecessors) } }
     table.insert(job)
     job.reappeared()
     if job.isFinal { return }
@@ -83,6 +90,8 @@ extension JobService {
       return true
     }
     do throws(Refusal) {
+      // Its devices need not be there for that.
+      if isHopeless(job) { throw Refusal(errno: ECANCELED, column: 0, text: "a job that it comes after has not ended well") }
       reopen(arriving, try candidate(job), .restart(parked: parked))
     } catch {
       isOver()

@@ -16,7 +16,8 @@ extension Job {
     JobRow(
       id: facts.id, name: facts.name, uid: facts.uid, gid: facts.gid, mode: life.permissions, caller: caller?.kept ?? "",
       spec: life.plan.spec, source: life.plan.source?.kept ?? "", bytesTotal: life.plan.isResolved ? life.plan.count : nil,
-      ctl: life.settings.text, queuedAt: facts.queuedAt, standing: life.standing, devices: life.plan.destinations.map(\.device.kept))
+      ctl: life.settings.text, queuedAt: facts.queuedAt, standing: life.standing, devices: life.plan.destinations.map(\.device.kept),
+      predecessors: life.predecessors?.kept ?? "")
   }
 
   /// What `ctl` and `chmod` have changed of it.

@@ -180,9 +180,13 @@ extension RecordBuilder {
 
   private func names(_ text: FieldText) throws(Refusal) -> [String] {
     var names: [String] = []
+    var known: Set<String> = []
     var start = 0
     for index in 0...text.count where index == text.count || text[index] == Byte.comma {
-      names.append(try checkedName(text[start..<index]))
+      let name = try checkedName(text[start..<index])
+      // One of the two was probably meant to be another, and that one would not be waited for.
+      guard known.insert(name).inserted else { throw text.refusal(at: start, "the job \"\(name)\" is named twice") }
+      names.append(name)
       start = index + 1
     }
     return names

@@ -25,10 +25,9 @@ struct AdmittedJob: Sendable {
   /// What of the regions is copied; `nil`: all.
   let domain: Domain?
   let claims: [Claims.Claim]
-  let claimOwner: UInt64
-  /// The descriptors that it may hold, and whom they are charged to.
-  let descriptors: Int
-  let uid: UInt32
+  let claimOwner: Claims.Owner
+  /// The jobs that it comes after.
+  let predecessors: Predecessors?
 
   /// The length of each region, in bytes; 0 where nothing is copied.
   var count: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }

@@ -12,6 +12,7 @@ struct Admitting {
   let claims: Claims
   let descriptors: DescriptorBudget
   let domains: DomainBudget
+  let succession: Succession
   let nextNumber: () throws(Refusal) -> UInt64
   /// Whether a restart has to know the devices again.
   let keeps: Bool
@@ -19,6 +20,8 @@ struct Admitting {
   let isAwaited: () -> Bool
   /// What the records before this one, of the same write, have open.
   let places = OpenPlaces()
+  /// Their names.
+  let earlier = EarlierRecords()
 
   /// A record that may become a job, as far as that can be said without looking at a device.
   struct Candidate {
@@ -26,6 +29,12 @@ struct Admitting {
     let name: String
     let number: UInt64
     let client: CopyClient
+    /// The jobs that it comes after.
+    let predecessors: Predecessors?
+
+    func claimant(of uid: UInt32) -> Claims.Claimant {
+      Claims.Claimant(id: number, job: name, uid: uid, predecessors: predecessors?.ids ?? [])
+    }
   }
 
   /// Checks what needs no device, and gives the job its number and name.
@@ -33,10 +42,38 @@ struct Admitting {
   /// - Parameter name: the name of the file in `jobs/`; `nil` for `submit`, where a record can bring one.
   func candidate(_ record: JobRecord, name: String?, caller: Caller?) throws(Refusal) -> Candidate {
     let client = try check(record, caller: caller)
+    // Before its own number, so that theirs are lower.
+    let predecessors = try predecessors(of: record, name: name ?? record.name, caller: caller)
     let number = try nextNumber()
     let name = name ?? record.name ?? String(number)
     guard !table.isTaken(name) else { throw Self.nameIsTaken(name, record) }
-    return Candidate(record: record, name: name, number: number, client: client)
+    return Candidate(record: record, name: name, number: number, client: client, predecessors: predecessors)
+  }
+
+  /// The jobs that a record names in `after`: those that there are, and such as records before it in the same write are to become.
+  ///
+  /// - Throws: ENOENT for a name that no job has, EACCES for a job that the caller may not read, EINVAL for its own name.
+  func predecessors(of record: JobRecord, name: String?, caller: Caller?) throws(Refusal) -> Predecessors? {
+    guard !record.after.isEmpty, let caller else { return nil }
+    func refusal(_ errno: Int32, _ text: String) -> Refusal { Refusal(errno: errno, column: record.column(of: .after), text: text) }
+    let reader = JobReader(caller)
+    var jobs: [Job] = []
+    var ids: [UInt64] = []
+    for other in record.after {
+      if other == name { throw refusal(EINVAL, "the job \(other) can't come after itself") }
+      if let id = earlier.ids[other] {
+        ids.append(id)
+        continue
+      }
+      guard let job = table[other] else { throw refusal(ENOENT, "there is no job \(other) to come after") }
+      guard job.isReadable(by: reader) else { throw refusal(EACCES, "the job \(other) may not be read, and so nothing can come after it") }
+      jobs.append(job)
+      ids.append(job.facts.id)
+    }
+    let predecessors = succession.hold(ids)
+    // One that goes from here on is remembered.
+    if let gone = jobs.first(where: \.isRemoved) { throw refusal(ENOENT, "there is no job \(gone.facts.name) to come after") }
+    return predecessors
   }
 
   /// The client that the record may use.
@@ -70,8 +107,8 @@ struct Admitting {
           destinations.append(
             try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
-        let job = try claim(candidate, source: source, destinations: destinations, descriptors: need, uid: caller.uid) {
-          (regions) throws(Refusal) in try domain(record, regions, for: caller)
+        let job = try claim(candidate, source: source, destinations: destinations, uid: caller.uid) { (regions) throws(Refusal) in
+          try domain(record, regions, for: caller)
         }
         do throws(Refusal) {
           try refuseUsed(destinations, job.claims.suffix(destinations.count), columns: record.to.map(\.column))
@@ -79,11 +116,13 @@ struct Admitting {
           claims.release(job.claimOwner, job.claims)
           throw error
         }
+        descriptors.charge(source, destinations, to: caller.uid, taken: need)
+        earlier.ids[job.name] = job.number
         return job
       }
     } catch {
       places.removeAll()
-      let refusal = explained(error, record, caller)
+      let refusal = explained(error, candidate, caller)
       descriptors.giveBack(need, for: caller.uid)
       throw refusal
     }
@@ -106,7 +145,7 @@ struct Admitting {
   func undo(_ job: AdmittedJob) {
     claims.release(job.claimOwner, job.claims)
     for endpoint in job.endpoints.reversed() { admission.undo(endpoint) }
-    descriptors.giveBack(job.descriptors, for: job.uid)
+    descriptors.giveBack(job.endpoints)
   }
 
   // MARK: Steps
@@ -146,25 +185,26 @@ struct Admitting {
   ///
   /// - Parameter domain: what of the regions is copied.
   func claim(
-    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], descriptors: Int, uid: UInt32,
+    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], uid: UInt32,
     domain: (Regions) throws(Refusal) -> Domain?
   ) throws(Refusal) -> AdmittedJob {
     let record = candidate.record
     let resolution = try Resolution(record, source: source, destinations: destinations)
     let domain = try domain(resolution.regions)
     let wanted = resolution.claims(source: source, destinations: destinations)
-    let owner = try claims.take(wanted, job: candidate.name, of: uid, columns: columns(of: record))
+    let owner = try claims.take(wanted, for: candidate.claimant(of: uid), columns: columns(of: record))
     let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { places.fingerprint(of: $0, admission) } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, domain: domain, claims: wanted,
-      claimOwner: owner, descriptors: descriptors, uid: uid)
+      claimOwner: owner, predecessors: candidate.predecessors)
   }
 
   /// What a record is really to blame for whose destination is held: the kernel keeps a disk and its partition apart by who has opened
   /// them, and so it tells of another destination of the same record, or of another job, as of any other program.
-  func explained(_ refusal: Refusal, _ record: JobRecord, _ caller: Caller) -> Refusal {
+  func explained(_ refusal: Refusal, _ candidate: Candidate, _ caller: Caller) -> Refusal {
     guard refusal.errno == EBUSY else { return refusal }
+    let record = candidate.record
     var reason = refusal
     // What can't be looked at leaves it as it is.
     try? opening { (opened) throws(Refusal) in
@@ -174,7 +214,11 @@ struct Admitting {
       let source = try record.from.map { (text) throws(Refusal) in try look(text) }
       let destinations = try record.to.map { (text) throws(Refusal) in try look(text) }
       let wanted = try Resolution(record, source: source, destinations: destinations).claims(source: source, destinations: destinations)
-      do throws(Refusal) { try claims.check(wanted, of: caller.uid, columns: columns(of: record)) } catch { reason = error }
+      do throws(Refusal) {
+        try claims.check(wanted, for: candidate.claimant(of: caller.uid), columns: columns(of: record))
+      } catch {
+        reason = error
+      }
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       opened = []
     }

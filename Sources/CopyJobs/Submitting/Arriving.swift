@@ -27,7 +27,7 @@ extension JobService {
     let plan = Job.Plan(
       spec: record.normalised(from: record.from, to: record.to), source: nil,
       destinations: record.to.map { Job.Destination(path: $0.path, device: Job.Identified(identity: "", birth: 0)) }, isResolved: false)
-    let job = makeJob(record, name, candidate.number, plan, for: caller)
+    let job = makeJob(record, name, candidate.number, plan, for: caller, after: candidate.predecessors)
     let client = candidate.client
     let ticket = try enter(job, client, record)
     let arrival = arrival(at: client, ticket)
@@ -73,7 +73,11 @@ extension JobService {
       throw error
     }
     journal.write(.replace(job.row))
-    reopen(Arriving(job, arrival, ticket), candidate, .retry)
+    if isHopeless(job) {
+      if arrival.claim() { endArrival(job, .failed, ECANCELED) }
+    } else {
+      reopen(Arriving(job, arrival, ticket), candidate, .retry)
+    }
     if isStopping { stop(job) }
   }
 
@@ -81,7 +85,8 @@ extension JobService {
   func candidate(_ job: Job) throws(Refusal) -> Admitting.Candidate {
     let record = try JobRecord.parse(Array(job.plan.spec.utf8), allowingName: false)
     let client = try clients.use(record.client, by: job.facts.uid)
-    return Admitting.Candidate(record: record, name: job.facts.name, number: job.facts.id, client: client)
+    return Admitting.Candidate(
+      record: record, name: job.facts.name, number: job.facts.id, client: client, predecessors: job.predecessors)
   }
 
   func arrival(at client: CopyClient, _ ticket: UInt64) -> Arrival {

@@ -6,16 +6,21 @@ internal import KCopy
 extension JobService {
   /// Looks at a record as if it were to become a job.
   ///
+  /// - Parameter admitting: the same one for all records of a write.
   /// - Returns: the record in its resolved form, with what would be read and overwritten.
   /// - Throws: what the record would be refused with.
-  func check(_ record: JobRecord, caller: Caller?, isAwaited: @escaping () -> Bool) throws(Refusal) -> String {
-    let admitting = admitting(isAwaited)
+  func check(_ record: JobRecord, caller: Caller?, _ admitting: Admitting) throws(Refusal) -> String {
     let client = try admitting.check(record, caller: caller)
     guard let caller else { preconditionFailure("who cannot be seen has no client") }
     try checkRoom(for: caller.uid)
+    let predecessors = try admitting.predecessors(of: record, name: record.name, caller: caller)
     let name = record.name ?? ""
     guard !table.isTaken(name) else { throw Admitting.nameIsTaken(name, record) }
-    return try admitting.check(Admitting.Candidate(record: record, name: name, number: 0, client: client), caller: caller)
+    // As the last of all jobs, and without a number that would be nobody's then.
+    let candidate = Admitting.Candidate(record: record, name: name, number: .max, client: client, predecessors: predecessors)
+    let text = try admitting.check(candidate, caller: caller)
+    if !name.isEmpty { admitting.earlier.ids[name] = .max }
+    return text
   }
 }
 
@@ -25,7 +30,7 @@ extension Admitting {
     let need = DescriptorBudget.need(of: record)
     try descriptors.take(need, for: caller.uid)
     defer { descriptors.giveBack(need, for: caller.uid) }
-    do throws(Refusal) { return try look(candidate, caller) } catch { throw explained(error, record, caller) }
+    do throws(Refusal) { return try look(candidate, caller) } catch { throw explained(error, candidate, caller) }
   }
 
   private func look(_ candidate: Candidate, _ caller: Caller) throws(Refusal) -> String {
@@ -75,7 +80,7 @@ extension Admitting {
     part.to = present.map { record.to[$0] }
     let resolution = try Resolution(part, source: source, destinations: endpoints)
     let wanted = resolution.claims(source: source, destinations: endpoints)
-    try claims.check(wanted, of: caller.uid, columns: columns(of: part))
+    try claims.check(wanted, for: candidate.claimant(of: caller.uid), columns: columns(of: part))
     try refuseUsed(endpoints, wanted.suffix(endpoints.count), columns: part.to.map(\.column))
 
     let count = resolution.regions.source?.count ?? record.to.first?.count ?? 0

@@ -10,9 +10,19 @@ internal import Synchronization
 extension JobService {
   /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
   func close(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification) {
+    close(admitted, notification) { self.finish(job, admitted, ticket, again, $0) }
+  }
+
+  /// Closes what a job of which not a byte was moved had open.
+  func close(_ admitted: AdmittedJob, _ done: @escaping @Sendable () -> Void) {
+    let progress = CopyProgress(destinations: admitted.destinations.map { _ in DestinationProgress() })
+    close(admitted, KCopy.Notification(wasCancelled: false, wasSuspended: true, progress: progress)) { _ in done() }
+  }
+
+  private func close(_ admitted: AdmittedJob, _ notification: KCopy.Notification, _ end: @escaping @Sendable (KCopy.Notification) -> Void) {
     // Nothing is open: nobody would tell of the last close.
-    if admitted.endpoints.isEmpty { return finish(job, admitted, ticket, again, notification) }
-    let closing = Closing(notification, waiting: admitted.endpoints.count) { self.finish(job, admitted, ticket, again, $0) }
+    if admitted.endpoints.isEmpty { return end(notification) }
+    let closing = Closing(notification, waiting: admitted.endpoints.count, end: end)
     if let source = admitted.source { admission.close(source) { _ in closing.closed() } }
     for (index, endpoint) in admitted.destinations.enumerated() {
       admission.close(endpoint) { closing.closed(index, region: admitted.regions.destinations[index], $0) }
@@ -33,6 +43,11 @@ extension JobService {
       }
     }
     job.conclude(notification)
+    keepEnd(of: job, admitted, ticket)
+  }
+
+  /// Has the end of a job written down whose paths were open, and then seen.
+  func keepEnd(of job: Job, _ admitted: AdmittedJob, _ ticket: UInt64) {
     keepEnd(of: job) {
       self.giveBack(admitted)
     } isVisible: {
@@ -43,9 +58,9 @@ extension JobService {
   }
 
   /// Whoever takes the place of a job is written down after its end: a restart never finds two of them.
-  private func giveBack(_ admitted: AdmittedJob) {
+  func giveBack(_ admitted: AdmittedJob) {
     claims.release(admitted.claimOwner, admitted.claims)
-    descriptors.giveBack(admitted.descriptors, for: admitted.uid)
+    descriptors.giveBack(admitted.endpoints)
   }
 
   /// A job whose paths never were open ends, or one that nobody waits to go on with.

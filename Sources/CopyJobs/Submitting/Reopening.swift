@@ -46,11 +46,12 @@ extension Admitting {
           reopening.found = []
         }
         let admitted = try claim(
-          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), descriptors: need, uid: caller.uid
+          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), uid: caller.uid
         ) { _ in
           // What was to be copied when the job was accepted, whatever the mapfile says by now.
           life.plan.domain
         }
+        descriptors.charge(admitted.source, admitted.destinations, to: caller.uid, taken: need)
         return (admitted, reopening.reattempt)
       }
     } catch {

@@ -21,7 +21,8 @@ extension JobService {
   ///   client has as many jobs as it may, ENOENT when that was removed; the errno of `ftruncate(2)`.  Then it is undone.
   func prepare(_ admitted: AdmittedJob, for caller: Caller) throws(Refusal) -> Candidacy {
     do throws(Refusal) {
-      let job = makeJob(admitted.record, admitted.name, admitted.number, admitted.plan, for: caller)
+      let job = makeJob(
+        admitted.record, admitted.name, admitted.number, admitted.plan, for: caller, after: admitted.predecessors)
       let ticket = try enter(job, admitted.client, admitted.record)
       do throws(Refusal) {
         return Candidacy(job: job, admitted: admitted, ticket: ticket, growth: try Growth(admitted, claims))
@@ -48,7 +49,7 @@ extension JobService {
   func start(_ candidacy: Candidacy) throws(Refusal) {
     let (job, admitted, ticket) = (candidacy.job, candidacy.admitted, candidacy.ticket)
     appear(job)
-    if admitted.record.op == .none, admitted.client.haveLeft(through: ticket - 1) {
+    if admitted.record.op == .none, admitted.predecessors == nil, admitted.client.haveLeft(through: ticket - 1) {
       // Nothing is before it: its turn has come already, and no thread need be woken for that.
       return finish(job, admitted, ticket, nil, Barrier.reached)
     }
@@ -64,11 +65,13 @@ extension JobService {
     if isStopping { stop(job) }
   }
 
-  func makeJob(_ record: JobRecord, _ name: String, _ number: UInt64, _ plan: Job.Plan, for caller: Caller) -> Job {
+  func makeJob(
+    _ record: JobRecord, _ name: String, _ number: UInt64, _ plan: Job.Plan, for caller: Caller, after predecessors: Predecessors?
+  ) -> Job {
     let facts = Job.Facts(
       id: number, name: name, uid: caller.uid, gid: caller.gid, operation: record.op.rawValue, client: record.client,
       context: record.context, queuedAt: kcs_realtime())
-    return Job(facts, plan, caller: caller, permissions: record.mode ?? 0o755 & ~caller.umask, changes)
+    return Job(facts, plan, caller: caller, permissions: record.mode ?? 0o755 & ~caller.umask, after: predecessors, changes)
   }
 
   /// Takes the name of a job and its place with its client.
@@ -111,11 +114,16 @@ extension JobService {
     job.appeared()
   }
 
-  /// Gives the job its work.
+  /// Gives the job its work, or has it wait for those that it comes after.
   ///
   /// - Parameter again: what is left to do of an earlier attempt, or after a restart.
   /// - Throws: what the engine refuses; then nothing has begun.
   func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
+    guard let predecessors = admitted.predecessors else { return try work(job, admitted, ticket, again) }
+    wait(job, for: predecessors.ids, admitted, ticket, again)
+  }
+
+  func work(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
     if admitted.record.op == .none {
       let barrier = Barrier(admitted.client, turns) { self.finish(job, admitted, ticket, nil, $0) }
       job.began(barrier)

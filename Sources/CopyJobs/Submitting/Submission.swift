@@ -261,8 +261,9 @@ public final class Submission: Sendable {
   }
 
   private func check(_ batch: Batch) -> Decision {
-    decideEach(batch) { (record, decision) throws(Refusal) in
-      decision.answers.append(try jobs.check(record, caller: caller) { self.isDeciding(batch.write) })
+    let admitting = jobs.admitting { self.isDeciding(batch.write) }
+    return decideEach(batch) { (record, decision) throws(Refusal) in
+      decision.answers.append(try jobs.check(record, caller: caller, admitting))
     }
   }
 
