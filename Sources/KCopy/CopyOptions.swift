@@ -24,6 +24,10 @@ public struct CopyOptions: Sendable {
 
   /// Flush every destination before the notification.  Otherwise a copy that is complete may still be lost with the power.
   public var flushes = true
+  /// Read back what every destination holds once it is flushed, past the page cache, and compare it with what was written: by a
+  /// checksum of each sub-job, and with the source where there is none, as after a restart.  What differs is an error with EILSEQ.
+  /// Not without `flushes`.
+  public var verifies = false
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.
   public var fillsTailWithZeroes = false

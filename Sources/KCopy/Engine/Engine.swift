@@ -24,6 +24,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   var troubles: [UInt64: Trouble] = [:]
   /// Ranges of sub-jobs that could not be read, by sub-job.
   var unreadable: [Int: [Range<Int>]] = [:]
+  /// What the first side of sub-jobs that read back was, where the other is compared with it, by sub-job.
+  var blockChecksums: [Int: BlockChecksums] = [:]
 
   /// Copies that have something to start: one sub-job each in its turn, as kcopyd queues them.
   var turns = TurnQueue()

@@ -25,6 +25,8 @@ struct SubJob {
   var isLagging = false
   /// Whether it is there for what a map lacks, and may cover a little more.
   var isRepair = false
+  /// Set where it reads back what its only destination holds.
+  var readBack: ReadBack?
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
 

@@ -16,14 +16,18 @@ extension Judge {
 
   private func judgeLasting(_ notification: KCopy.Notification) {
     let sides = watch.spec.destinations.indices.map { watch.device($0) } + [watch.sourceDevice].compactMap { $0 }
-    guard sides.allSatisfy({ $0.spec.hasOnlyLastingFaults && !$0.isHealed }) else { return }
+    guard sides.allSatisfy({ $0.spec.hasOnlyLastingFaults && !$0.isHealed && !$0.isLiar }) else { return }
+    // Of a file whole pages are read back.
+    if options.verifies, sides.contains(where: { $0.spec.isFile && !$0.spec.faults.isEmpty }) { return }
     var unreadable: [Range<UInt64>] = []
     if let source = watch.spec.source, let device = watch.sourceDevice { unreadable = bad(device, source.start, isRead: true) }
     if notification.progress.readError != !unreadable.isEmpty {
       complain("read error \(notification.progress.readError), with \(unreadable) that can't be read")
     }
     for (index, map) in notification.maps.enumerated() {
-      let unwritable = bad(watch.device(index), watch.spec.destinations[index].start, isRead: false)
+      let (device, start) = (watch.device(index), watch.spec.destinations[index].start)
+      var unwritable = bad(device, start, isRead: false)
+      if options.verifies { unwritable += bad(device, start, isRead: true) }
       if (notification.progress.writeErrors & .only(index) != 0) != !unwritable.isEmpty {
         complain("bit of destination \(index) is wrong, with \(unwritable) that can't be written")
       }
@@ -58,7 +62,8 @@ extension Judge {
     let notification = watch.notifications[0]
     if !notification.isComplete { complain("nothing went wrong, but it is not complete: \(notification.progress)") }
     let lacking = lackingAtStart()
-    if watch.spec.source != nil, watch.source.bytesMoved != lacking.bySome {
+    // What an earlier attempt has left is compared with the source.
+    if watch.spec.source != nil, watch.source.bytesMoved != lacking.bySome, watch.spec.maps.isEmpty || !options.verifies {
       complain("\(watch.source.bytesMoved) bytes were read of \(lacking.bySome)")
     }
     for (index, side) in watch.destinations.enumerated() {
@@ -66,6 +71,8 @@ extension Judge {
       let whole = (watch.spec.count + block - 1) / block * block
       let wanted = watch.spec.maps.isEmpty ? whole : lacking.byEach[index]
       if side.bytesMoved != wanted { complain("\(side.bytesMoved) bytes were written to destination \(index), of \(wanted)") }
+      let readBack = watch.readBacks[index].bytesMoved
+      if readBack < (options.verifies ? watch.spec.count : 0) { complain("\(readBack) bytes of destination \(index) were read back") }
     }
   }
 }
