@@ -30,11 +30,12 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
     .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .target(name: "CSystemShims"),
 
     .target(name: "Locking", dependencies: ["CSystemShims"], swiftSettings: safeHouse),
-    .target(name: "URing", dependencies: ["CUring", "CSystemShims"], swiftSettings: house),
+    .target(name: "URing", dependencies: ["CUring", "CXXHash", "CSystemShims"], swiftSettings: house),
     .target(name: "KCopy", dependencies: ["URing", "Locking", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "Admission", dependencies: ["KCopy", "Locking", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "Journal", dependencies: ["CSQLite", "Locking", "CSystemShims"], swiftSettings: safeHouse),

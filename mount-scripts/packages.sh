@@ -5,7 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export SWIFT_BACKTRACE=enable=no
 
 # What building takes: COMMAND:PACKAGE, or pc/NAME:PACKAGE for what pkg-config must find, or /PATH:PACKAGE for a file.
-build_needs=(pkg-config:pkg-config pc/fuse3:libfuse3-dev pc/liburing:liburing-dev pc/sqlite3:libsqlite3-dev git:git fusermount3:fuse3)
+build_needs=(pkg-config:pkg-config pc/fuse3:libfuse3-dev pc/liburing:liburing-dev pc/sqlite3:libsqlite3-dev
+  pc/libxxhash:libxxhash-dev git:git fusermount3:fuse3)
 
 say() { echo "$program: $*"; }
 

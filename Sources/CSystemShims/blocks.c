@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,11 @@ int kcs_zero_range(int fd, uint64_t offset, uint64_t count) {
 
 int kcs_punch_hole(int fd, uint64_t offset, uint64_t count) {
   return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
+}
+
+int kcs_clone_range(int fd, uint64_t offset, int from, uint64_t from_offset, uint64_t count) {
+  struct file_clone_range range = {.src_fd = from, .src_offset = from_offset, .src_length = count, .dest_offset = offset};
+  return ioctl(fd, FICLONERANGE, &range) < 0 ? -errno : 0;
 }
 
 int64_t kcs_seek_data(int fd, uint64_t offset) {

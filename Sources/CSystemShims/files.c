@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 
 /* Debian 12's glibc knows statx, but not its fields of Linux 6.1. */
 #include <linux/stat.h>
@@ -157,6 +158,21 @@ int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count) {
 
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count) {
   return -posix_fadvise(fd, (off_t)offset, (off_t)count, POSIX_FADV_DONTNEED);
+}
+
+#ifndef __NR_cachestat
+#define __NR_cachestat 451
+#endif
+
+int kcs_is_cached(int fd, uint64_t offset, uint64_t count) {
+  struct { uint64_t offset, count; } range = {offset, count};
+  struct { uint64_t cached, dirty, in_writeback, evicted, recently_evicted; } pages = {0};
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  if (syscall(__NR_cachestat, fd, &range, &pages, 0) == 0) return pages.cached > 0;
+  if (errno != ENOSYS) return 1;
+  char byte;
+  struct iovec first = {&byte, 1};
+  return preadv2(fd, &first, 1, (off_t)offset, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
 int kcs_flock_exclusive(int fd) { RETURN(flock(fd, LOCK_EX | LOCK_NB)); }

@@ -24,9 +24,16 @@ public struct CopyOptions: Sendable {
 
   /// Flush every destination before the notification.  Otherwise a copy that is complete may still be lost with the power.
   public var flushes = true
+  /// Read back what every destination holds once it is flushed, past the page cache, and compare it with what was written: by a
+  /// checksum of each sub-job, and with the source where there is none, as after a restart.  What differs is an error with EILSEQ.
+  /// Not without `flushes`.
+  public var verifies = false
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.
   public var fillsTailWithZeroes = false
+  /// Where source and destination are files of one file system that can share blocks between files (`FICLONERANGE`), they do, and
+  /// nothing is read or written; where that fails, for whatever reason, it is copied.
+  public var sharesBlocks = false
   /// Holes of the source, and runs of at least 4 KiB of zeroes in it, aren't moved: a file gets holes there, and a block device is
   /// asked to zero them by itself.  What can't do that gets the zeroes written; never is anything left as it was.
   public var keepsHoles = false

@@ -8,13 +8,15 @@ public struct TransferError: Error, Sendable, Equatable {
     case write
     /// Flushing a destination: data that was written before may be lost.
     case flush
+    /// Reading back what a destination holds, and comparing it with what was written.
+    case verify
   }
 
   /// The errno of the transfer, positive; EIO also where a device takes or gives nothing, which no errno says.
   public var errno: Int32
   /// Which step failed.
   public var step: Step
-  /// The destination whose write or flush failed, from 0; `nil` for a read.
+  /// The destination whose write, flush or verification failed, from 0; `nil` for a read.
   public var destination: Int?
   /// The first byte of the transfer that failed, on the device that failed it; of a read or write narrowed down to its blocks.
   public var offset: UInt64
@@ -37,7 +39,7 @@ public enum DestinationState: String, Sendable {
   case queued
   /// The copy has begun, and this destination isn't at its end.
   case running
-  /// Complete: every byte is written, and flushed if that was asked for.
+  /// Complete: every byte is written, and flushed and verified if that was asked for.
   case done
   /// At its end, and not complete: an error of its own, or of the source.
   case failed
@@ -80,6 +82,8 @@ public struct CopyProgress: Sendable, Equatable {
     case copy
     /// A last flush; nothing else is in flight.
     case flush
+    /// Reading back what destinations hold; nothing else is to be done.
+    case verify
     /// It was cancelled, and waits for what is in flight.
     case cancelling
   }
@@ -96,7 +100,9 @@ public struct CopyProgress: Sendable, Equatable {
   public var bytesDurable: UInt64 = 0
   /// A read failed for good: kcopyd's `read_err`.
   public var readError = false
-  /// Bit i: a write or flush of destination i failed for good; kcopyd's `write_err`.
+  /// What was read back of a destination may have come from the page cache, which could not be passed.
+  public var isVerifiedInCache = false
+  /// Bit i: a write, flush or verification of destination i failed for good; kcopyd's `write_err`.
   public var writeErrors: UInt64 = 0
   /// The first error of all.
   public var firstError: TransferError?
@@ -110,7 +116,7 @@ public struct CopyProgress: Sendable, Equatable {
 /// How a copy ended: kcopyd's `read_err` and `write_err`, and what they leave out.
 ///
 /// `progress.readError` is true if and only if a read failed for good, and bit i of `progress.writeErrors` is set if and
-/// only if a write or flush of destination i did (`Documentation/admin-guide/device-mapper/kcopyd.rst`).  A destination
+/// only if a write, flush or verification of destination i did (`Documentation/admin-guide/device-mapper/kcopyd.rst`).  A destination
 /// is complete and durable if and only if its state is `done`.
 public struct Notification: Sendable {
   /// Whether `Copy.cancel` ended it.

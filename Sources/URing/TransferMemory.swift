@@ -44,16 +44,11 @@ internal import Glibc
   /// - Returns: ascending, in bytes from `offset`.
   public func blanks(_ offset: Int, count: Int, unit: Int) -> [Range<Int>] {
     var found: [Range<Int>] = []
-    withBytes(offset, count: count) { bytes in
-      var start = 0
-      while start + unit <= count {
-        defer { start += unit }
-        guard kcs_is_zero(bytes.baseAddress! + start, UInt64(unit)) != 0 else { continue }
-        if let last = found.last, last.upperBound == start {
-          found[found.count - 1] = last.lowerBound..<start + unit
-        } else {
-          found.append(start..<start + unit)
-        }
+    for start in stride(from: 0, to: count - count % unit, by: unit) where firstNonZero(offset + start, count: unit) == nil {
+      if let last = found.last, last.upperBound == start {
+        found[found.count - 1] = last.lowerBound..<start + unit
+      } else {
+        found.append(start..<start + unit)
       }
     }
     return found

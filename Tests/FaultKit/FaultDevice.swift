@@ -39,7 +39,7 @@ public final class FaultDevice: Resource {
     }
     self.directory = directory
     try Files.makeDirectory(directory)
-    for name in ["faults", "delay", "log", "export", "image"] { try Files.write(directory + "/" + name, []) }
+    for name in ["faults", "delay", "log", "export", "image", "capacity"] { try Files.write(directory + "/" + name, []) }
     if truncate(directory + "/image", size) != 0 { throw SystemError(errno, "truncate \(directory)/image") }
     try Files.write(directory + "/common.sh", FaultDevice.common)
 
@@ -48,9 +48,9 @@ public final class FaultDevice: Resource {
       "nbdkit",
       [
         "-f", "-U", directory + "/socket", "-P", directory + "/pid", "eval", "get_size=echo \(size)",
-        "pread=\(begin); admit r $3 $4; exec dd if=$D/image iflag=skip_bytes,count_bytes skip=$4 count=$3 bs=1M status=none",
-        "pwrite=\(begin); admit w $3 $4; dd of=$D/image oflag=seek_bytes seek=$4 conv=notrunc bs=1M status=none && ended W $3 $4",
-        "zero=\(begin); admit z $3 $4; fallocate -p -o $4 -l $3 $D/image && ended Z $3 $4", "can_zero=exit 0",
+        "pread=\(begin); admit r $3 $4; exec dd if=$D/image iflag=skip_bytes,count_bytes skip=$(place $4) count=$3 bs=1M status=none",
+        "pwrite=\(begin); admit w $3 $4; dd of=$D/image oflag=seek_bytes seek=$(place $4) conv=notrunc bs=1M status=none && ended W $3 $4",
+        "zero=\(begin); admit z $3 $4; fallocate -p -o $(place $4) -l $3 $D/image && ended Z $3 $4", "can_zero=exit 0",
         "flush=\(begin); admit f 1 0; ended F 1 0",
       ], environment: ["D": directory]
     ).start()
@@ -109,6 +109,8 @@ public final class FaultDevice: Resource {
       return 1
     }
 
+    place() { read -r capacity < "$D/capacity" && echo $(($1 % capacity)) || echo "$1"; }
+
     ended() { echo "$1 $2 $3" >> "$D/log"; }
 
     """#
@@ -152,6 +154,19 @@ public final class FaultDevice: Resource {
   /// Delays each request of reading or writing (of up to 1 MiB here) by so many seconds.
   public func setDelay(_ seconds: Double) throws {
     try replace("delay", with: seconds == 0 ? "" : "\(seconds)\n")
+  }
+
+  /// Holds so many bytes in truth, a multiple of 1 MiB: what is behind that is written to the beginning, and read from there.
+  public func setCapacity(_ bytes: Int) throws { try replace("capacity", with: "\(bytes)\n") }
+
+  /// Changes a byte of what it holds, behind everybody's back.
+  public func flip(at offset: Int) throws {
+    let image = try OpenFile(directory + "/image", O_RDWR)
+    try image.seek(to: offset)
+    let byte = try image.read(1)
+    try image.seek(to: offset)
+    try image.writeAll(byte.map { $0 ^ 0x10 })
+    try image.close()
   }
 
   /// The kinds of request that the gate can hold.

@@ -47,8 +47,10 @@ public final class OpenFile {
     while !rest.isEmpty { rest = rest.dropFirst(try write(Array(rest))) }
   }
 
-  public func rewind() throws {
-    if lseek(descriptor, 0, SEEK_SET) < 0 { throw SystemError(errno, "lseek \(path)") }
+  public func rewind() throws { try seek(to: 0) }
+
+  public func seek(to offset: Int) throws {
+    if lseek(descriptor, offset, SEEK_SET) < 0 { throw SystemError(errno, "lseek \(path)") }
   }
 
   public func synchronise() throws {

@@ -59,6 +59,10 @@ struct EngineTests {
       take(Transfer(isRead: true, device: device, position: position, offset: place.offset, count: count, token: token))
     }
 
+    mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+      read(device, at: position, into: place, count: count, token: token)
+    }
+
     mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
       take(Transfer(isRead: false, device: device, position: position, offset: place.offset, count: count, token: token))
     }

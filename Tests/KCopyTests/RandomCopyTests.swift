@@ -63,6 +63,7 @@ struct RandomCopyTests {
       "\(count) bytes of \(source.name) at \(from) to " + zip(destinations, starts).map { "\($0.name) at \($1)" }.joined(separator: ", ")
     var options = CopyOptions()
     options.flushes = Bool.random(using: &random)
+    options.verifies = options.flushes && Bool.random(using: &random)
     options.fillsTailWithZeroes = true
     let notification = try copyAndWait(
       client, from: Region(source.device, start: UInt64(from), count: UInt64(count)),

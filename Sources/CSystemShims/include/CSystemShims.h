@@ -82,11 +82,15 @@ int kcs_ftruncate(int fd, uint64_t size);
 int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count);  /* allocates, FALLOC_FL_KEEP_SIZE */
 int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_ZERO_RANGE */
 int kcs_punch_hole(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_PUNCH_HOLE; the size stays */
+/* FICLONERANGE: count bytes of one file become the other's, by the same blocks. */
+int kcs_clone_range(int fd, uint64_t offset, int from, uint64_t from_offset, uint64_t count);
 /* Where the next data or hole begins, from an offset on: the offset, or -errno; ENXIO: there is no data any more. */
 int64_t kcs_seek_data(int fd, uint64_t offset);
 int64_t kcs_seek_hole(int fd, uint64_t offset);
-int kcs_is_zero(const void *bytes, uint64_t count);               /* whether all are; any length and place */
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
+/* Whether the page cache has something of a range: cachestat(2), and before Linux 6.5 whether its beginning can be read at once.
+   Nothing is read ahead of what this description reads from then on. Not 0 where nobody can tell. */
+int kcs_is_cached(int fd, uint64_t offset, uint64_t count);
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
 int kcs_unlinkat(int dirfd, const char *name);
 int kcs_remove_directory_at(int dirfd, const char *path);

@@ -107,6 +107,7 @@ struct JobLife {
     case .none: .none
     case .copy: .copy
     case .flush: .flush
+    case .verify: .verify
     case .cancelling: .cancelling
     }
   }

@@ -41,7 +41,7 @@ public enum JobPhase: String, Sendable {
   case none = ""
   /// Its paths are being opened.
   case admission
-  case copy, flush
+  case copy, flush, verify
   /// It has ended, and its end is not durable yet.
   case journal
   case cancelling
@@ -50,7 +50,7 @@ public enum JobPhase: String, Sendable {
 /// An error as a job shows it.
 public struct JobError: Sendable, Equatable {
   public var errno: Int32
-  /// `read`, `write` or `flush`; empty for one that came before any of them.
+  /// `read`, `write`, `flush` or `verify`; empty for one that came before any of them.
   public var step: String
   public var destination: Int?
   /// Where on the device, and how long, in bytes.

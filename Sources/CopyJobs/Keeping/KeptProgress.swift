@@ -10,6 +10,7 @@ enum KeptProgress {
     words.add("read_err", progress.readError ? 1 : 0)
     words.add("write_err", progress.writeErrors)
     words.add("refusal", UInt64(refusal))
+    words.add("cached", progress.isVerifiedInCache ? 1 : 0)
     add(progress.firstError, to: &words)
     return words.text
   }
@@ -42,6 +43,7 @@ enum KeptProgress {
     progress.readError = try words.number("read_err") != 0
     progress.writeErrors = try words.number("write_err")
     progress.firstError = try error(words)
+    progress.isVerifiedInCache = try words.number("cached") != 0
     return (progress, try errno(words, "refusal"))
   }
 

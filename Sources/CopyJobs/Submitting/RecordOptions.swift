@@ -5,9 +5,11 @@ extension JobRecord {
   var options: CopyOptions {
     var options = CopyOptions()
     options.flushes = sync == .end
+    options.verifies = verify
     // What ends inside a block is a source; zeroes have the length that is asked for.
     options.fillsTailWithZeroes = tailZero && op == .copy
     options.keepsHoles = sparse
+    options.sharesBlocks = clone == .auto
     options.errors =
       switch errors {
       case .drop: .drop

@@ -10,6 +10,10 @@ protocol DeviceMedium: Sendable {
   /// - Parameter asHole: where that is a way to zero a range, what it takes on the medium is given back.
   func zero(at position: UInt64, count: UInt64, asHole: Bool, _ done: @escaping @Sendable (Int32) -> Void)
 
+  /// Has a range share its blocks with another medium's, from `start` of that on, instead of copies of them; 0, or the errno.
+  func clone(
+    at position: UInt64, from source: any DeviceMedium, at start: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void)
+
   /// Looks for ranges that nothing was ever written to, and that read as zeroes.
   ///
   /// - Parameters:
@@ -39,6 +43,8 @@ struct DeviceFacts: Sendable {
   var directAlignment: Int
   /// Whether the device may be able to zero a range by itself.
   var zeroes: Bool
+  /// Whether blocks may be shared with other files of the same file system: not where that is known to have no way to.
+  var clones: Bool
   /// Whether it has to be written in ascending order.
   var isZoned: Bool
 }

@@ -10,6 +10,7 @@ final class LocalMedium: DeviceMedium {
   private let directories = Locked(NameDirectories())
   private let alignment: Int
   private let usedBuffered = Atomic(false)
+  private let passing: Locked<Void> = Locked(())
   private let threads: BlockingThreads
 
   /// What hangs here hangs only this device; a few at once, as a buffered file gains by them.
@@ -42,6 +43,23 @@ final class LocalMedium: DeviceMedium {
 
   private func isDirect(at position: UInt64, count: Int) -> Bool {
     alignment > 0 && position % UInt64(alignment) == 0 && count % alignment == 0
+  }
+
+  /// Calls the body with the description for a read of what is on the medium, and whether the page cache has something of the range
+  /// all the same.
+  ///
+  /// It waits for others that do the same: a page that one has just read would look as if it had never left.
+  func passingCache<R>(at position: UInt64, count: Int, _ body: (_ descriptor: Int32, _ isCached: Bool) -> R) -> R {
+    let (descriptor, isDirect) = description(at: position, count: count)
+    if isDirect { return body(descriptor, false) }
+    return passing.withLock { _ in
+      let page = UInt64(PagePool.pageBytes)
+      // A page that a range covers in part isn't let go.
+      let start = position / page * page
+      let length = (position + UInt64(count) + page - 1) / page * page - start
+      _ = kcs_drop_cache(descriptor, start, length)
+      return body(descriptor, kcs_is_cached(descriptor, start, length) != 0)
+    }
   }
 
   /// Does a piece of work on one of the device's threads.
@@ -79,6 +97,13 @@ final class LocalMedium: DeviceMedium {
 
   /// Whatever says that a call is not for this file.
   private static func isRefusal(_ errno: Int32) -> Bool { [EOPNOTSUPP, ENOSYS, EINVAL, ENOTTY].contains(errno) }
+
+  func clone(
+    at position: UInt64, from source: any DeviceMedium, at start: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void
+  ) {
+    guard let buffered, let from = (source as? LocalMedium)?.buffered else { return done(EOPNOTSUPP) }
+    if !perform({ done(-kcs_clone_range(buffered, position, from, start, count)) }) { done(EAGAIN) }
+  }
 
   func findHoles(
     in range: Range<UInt64>, most: Int, _ done: @escaping @Sendable (_ holes: [Range<UInt64>], _ end: UInt64) -> Void

@@ -21,7 +21,7 @@ public struct OpenDescriptions {
     let found = try Self.facts(of: descriptor)
     facts = DeviceFacts(
       key: try DeviceKey(descriptor: descriptor), size: 0, logicalBlock: 1, errorBlock: Self.page, directAlignment: 0, zeroes: false,
-      isZoned: false)
+      clones: false, isZoned: false)
     do throws(DeviceError) {
       switch facts.key {
       case .block: try openBlockDevice(descriptor, found, access)
@@ -73,6 +73,7 @@ public struct OpenDescriptions {
     facts.size = opened.size
     // No file system says beforehand whether it can; the first refusal settles it.
     facts.zeroes = access != .reading
+    facts.clones = Self.mayClone(open)
     if case .writing(exclusive: true) = access {
       let result = kcs_flock_exclusive(open)
       guard result == 0 else { throw DeviceError(errno: result == -EWOULDBLOCK ? EBUSY : -result, call: "flock") }
@@ -82,6 +83,14 @@ public struct OpenDescriptions {
     // Who only reads cannot tear a page that somebody else writes through the page cache.
     facts.directAlignment = access == .reading ? facts.errorBlock : max(Int(opened.dio_offset), Self.page)
     direct = try Self.reopen(descriptor, flags | kcs_O_DIRECT)
+  }
+
+  /// Of most file systems only a try tells; but on these every try would fail, before each copy.
+  private static func mayClone(_ descriptor: Int32) -> Bool {
+    var magic: UInt64 = 0
+    guard unsafe kcs_file_system_magic(descriptor, &magic) == 0 else { return false }
+    // ext2 to ext4, tmpfs, ramfs, vfat, exfat.
+    return ![0xef53, 0x0102_1994, 0x8584_58f6, 0x4d44, 0x2011_bab0].contains(magic)
   }
 
   /// The same file again, with other flags; as `/proc/self/fd` resolves to the file itself, no path is walked.

@@ -3,7 +3,7 @@ internal import Glibc
 extension CopyRequest {
   /// What the engine relies on; who broke it hears of it before anything is read.
   func check() throws(DeviceError) {
-    guard options.retries >= 0, options.rate != 0, (0...9).contains(options.priority) else {
+    guard options.retries >= 0, options.rate != 0, (0...9).contains(options.priority), options.flushes || !options.verifies else {
       throw DeviceError(errno: EINVAL, call: "options of a copy")
     }
     guard (1...64).contains(destinations.count), count > 0 else { throw DeviceError(errno: EINVAL, call: "number of regions") }

@@ -112,10 +112,11 @@ extension CopyTask {
   /// A destination comes to its end.
   func finish(_ destination: Int) {
     finished |= .only(destination)
-    let flushes = request.options.flushes
+    let (flushes, isVerified) = (request.options.flushes, isVerified(destination))
     copy.publish { published in
       if published.progress.destinations[destination].error == nil {
-        published.progress.destinations[destination].state = published.maps[destination].isComplete(durable: flushes) ? .done : .failed
+        let isDone = isVerified && published.maps[destination].isComplete(durable: flushes)
+        published.progress.destinations[destination].state = isDone ? .done : .failed
       } else {
         published.progress.destinations[destination].state = .failed
       }

@@ -16,12 +16,19 @@ final class CopyTask {
   /// When the rate lets the next sub-job start.
   var rateOpens: UInt64 = 0
 
+  /// Bit i: it is tried whether destination i can share the source's blocks.
+  var triesCloning: UInt64 = 0
+  /// Bit i: that has still to be tried.
+  var mayClone: UInt64
   /// Where the source has holes, as far as that matters.
   var layout: Layout
   var streams: [Stream]
   var sides: [DestinationSide]
   /// The places of its devices among the client's loads: the source's first, where there is one.
   var loads: [Int] = []
+
+  /// Of what was written, where it is to be verified.
+  var checksums = WrittenChecksums()
 
   /// Its sub-jobs in flight.
   var subJobs: [Int] = []
@@ -56,6 +63,7 @@ final class CopyTask {
     self.request = request
     self.serial = serial
     plan = CopyPlan(request)
+    mayClone = request.clonable
     let isFile = request.source?.device.isBlockDevice == false
     layout = Layout(plan, isKnown: !request.options.keepsHoles || !isFile)
     isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
@@ -108,6 +116,7 @@ final class CopyTask {
     streams.contains { stream in
       guard stream.mask.has(destination), !stream.isSpent else { return false }
       if stream.isFresh { return true }
+      if stream.isVerifying { return sides[destination].unverified?.next(.missing, from: stream.cursor) != nil }
       // Of those that share what their maps lack, one can have all before the others.
       guard let lacking = copy.publish({ $0.maps[destination].next(.missing, from: stream.cursor) }) else { return false }
       return lacking.start < stream.end
@@ -131,7 +140,7 @@ final class CopyTask {
 
   /// Whether a write of a sub-job to a destination is in flight.
   func isWriting(_ number: Int, _ subJob: SubJob, _ destination: Int) -> Bool {
-    guard subJob.waiting.has(destination), !subJob.isReading else { return false }
+    guard subJob.waiting.has(destination), !subJob.isReading, subJob.readBack == nil else { return false }
     // Of those that wait in line only the first has begun.
     return !isSequential || sides[destination].isWriting && sides[destination].line.first == number
   }
@@ -182,6 +191,8 @@ struct DestinationSide {
   var line: [Int] = []
   /// The first in line is being written.
   var isWriting = false
+  /// What is still to be read back and compared, as `missing`; `nil` until it has all that it is to get.
+  var unverified: RangeMap?
   /// Its device has failed to zero by itself, for this copy.
   var writesZeroes = false
 }

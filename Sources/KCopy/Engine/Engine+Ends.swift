@@ -22,12 +22,18 @@ extension Engine where Driver: ~Copyable {
       return repair(task, destination)
     }
     task.unstreamRepairs(destination)
-    // After a flush in the middle that covered everything nothing is left for a last one.
-    if !task.request.options.flushes || task.request.takesCheckpoints && isDurable(task, destination) {
-      task.finish(destination)
+    if isFlushed(task, destination) {
+      verifyOrFinish(task, destination)
     } else {
       flush(task, destination)
     }
+  }
+
+  /// Whether a last flush has nothing to do: after one in the middle that covered everything, or one before what was read back.
+  private func isFlushed(_ task: CopyTask, _ destination: Int) -> Bool {
+    guard task.request.options.flushes else { return true }
+    if task.sides[destination].unverified != nil { return task.copy.publish { $0.maps[destination].next(.written, from: 0) == nil } }
+    return task.request.takesCheckpoints && isDurable(task, destination)
   }
 
   private func isDurable(_ task: CopyTask, _ destination: Int) -> Bool {
@@ -86,7 +92,7 @@ extension Engine where Driver: ~Copyable {
     guard task.live.has(destination) else { return }
     // All is there, whoever cancelled the copy meanwhile.
     if wasLast && !task.isSuspended || isDurable(task, destination) {
-      task.finish(destination)
+      verifyOrFinish(task, destination)
     } else {
       finishIfComplete(task, destination)
     }
@@ -158,6 +164,7 @@ extension Engine where Driver: ~Copyable {
   private func finishWhereSuspended(_ task: CopyTask) {
     let lacking: [RangeMap.Status] = task.request.options.flushes ? [.missing, .written] : [.missing]
     (task.live & ~task.finished).forEachMember { destination in
+      guard task.isVerified(destination) else { return }
       let isThere = task.copy.publish { published in lacking.allSatisfy { published.maps[destination].next($0, from: 0) == nil } }
       if isThere { task.finish(destination) }
     }

@@ -42,17 +42,15 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// The zeroes that begin at a place of a write, as far as the destination makes them by itself.
-  func blank(at progress: Int, _ index: Int, _ task: CopyTask, _ destination: Int) -> Range<Int>? {
-    guard task.zeroesByItself(destination), !subJobs[index].isPlain.has(destination),
-      let found = blanks[index]?.first(where: { $0.contains(progress) })
-    else { return nil }
+  func blank(at progress: Int, _ index: Int, _ destination: Int) -> Range<Int>? {
+    guard !subJobs[index].isPlain.has(destination), let found = blanks[index]?.first(where: { $0.contains(progress) }) else { return nil }
     return progress..<(found.upperBound == subJobs[index].count ? writeCount(index, destination) : found.upperBound)
   }
 
   /// Where what is written in one go ends: at the next zeroes that the destination makes by itself.
-  func endOfData(from progress: Int, _ index: Int, _ task: CopyTask, _ destination: Int) -> Int {
+  func endOfData(from progress: Int, _ index: Int, _ destination: Int) -> Int {
     let whole = writeCount(index, destination)
-    guard let found = blanks[index], task.zeroesByItself(destination), !subJobs[index].isPlain.has(destination) else { return whole }
+    guard let found = blanks[index], !subJobs[index].isPlain.has(destination) else { return whole }
     return found.first { $0.lowerBound > progress }?.lowerBound ?? whole
   }
 

@@ -3,6 +3,8 @@ extension Engine where Driver: ~Copyable {
   /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
   func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
     let subJob = subJobs[index]
+    // A checksum is that of all of it.
+    if !bad.isEmpty { task.checksums.forget(subJob.range, for: .only(destination)) }
     let good = subJob.doubtful.has(destination) ? [] : good
     func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
       // What fills up the last block lies behind the region.
@@ -22,7 +24,7 @@ extension Engine where Driver: ~Copyable {
     guard subJobs[index].waiting.has(destination) else { return }
     subJobs[index].waiting &= ~UInt64.only(destination)
     task.sides[destination].carried -= 1
-    endCheckpointPause(of: task, destination)
+    if subJobs[index].readBack == nil { endCheckpointPause(of: task, destination) }
     if subJobs[index].isReserved, let run = subJobs[index].run {
       let most = arenas.reserve / 2
       loads[load(of: destination, task)]?.giveBack(run.count, most: most)
@@ -96,6 +98,7 @@ extension Engine where Driver: ~Copyable {
     let subJob = subJobs[index]
     unreadable[index] = nil
     blanks[index] = nil
+    blockChecksums[index] = nil
     if let run = subJob.run {
       giveBack(run)
       if subJob.isLagging { laggingPages -= run.count }

@@ -99,7 +99,7 @@ extension Engine where Driver: ~Copyable {
   // MARK: One copy
 
   private mutating func start(_ task: CopyTask, fromReserve: Bool) -> Start {
-    guard !task.isStopped, task.pause == nil else { return .nothing }
+    guard !task.isStopped, task.pause == nil, !tryCloning(task) else { return .nothing }
     let opens = max(configuration.rate == nil ? 0 : rateOpens, task.rate == nil ? 0 : task.rateOpens)
     guard opens <= now else { return .later(opens) }
     var earliest = UInt64.max
@@ -143,6 +143,11 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
+    if task.streams[stream].isCloning { return beginCloning(task, stream) }
+    if task.streams[stream].isVerifying {
+      guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
+      return beginReadBack(task, stream, limit: limit(task, configuration.subjob), fromReserve: fromReserve)
+    }
     guard let (lacking, mask) = next(task, stream) else {
       // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
@@ -151,13 +156,8 @@ extension Engine where Driver: ~Copyable {
     guard let (range, isZeroing) = cut(lacking, of: task) else { return .nothing }
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
-    var limit = byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob
-    if let rate = task.rate.map({ min($0, configuration.rate ?? .max) }) ?? configuration.rate {
-      // A low rate in small steps.
-      limit = min(limit, max(Int(min(rate / 8, UInt64(limit))) / task.plan.unit * task.plan.unit, task.plan.unit))
-    }
-    let transfers = mask.nonzeroBitCount
-    guard reservedTransfers + transfers <= driver.capacity - (fromReserve ? 0 : Self.reserve(of: driver.capacity)) else { return .noRoom }
+    let limit = limit(task, byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob)
+    guard hasRoom(for: mask.nonzeroBitCount, fromReserve: fromReserve) else { return .noRoom }
     var count = Int(min(UInt64(task.plan.piece(at: range.lowerBound, limit: limit)), range.upperBound - range.lowerBound))
     var run: PageRun?
     if !byDevices {
@@ -165,26 +165,13 @@ extension Engine where Driver: ~Copyable {
       guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
       run = taken
     }
-    let isFirst = !task.hasStarted
-    if isFirst {
-      task.begin()
-      tellChange(of: task)
-      planFirstCheckpoint(of: task)
-    }
+    let isFirst = beginIfFirst(task)
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
       isReading: !isZeroing, isBlank: isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
       isRepair: !task.streams[stream].isFresh)
-    let index = freeSubJobs.popLast() ?? subJobs.count
-    if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
-    reservedTransfers += transfers
-    task.subJobs.append(index)
-    task.streams[stream].inFlight += 1
-    task.streams[stream].cursor = range.lowerBound + UInt64(count)
-    mask.forEachMember { destination in
-      task.sides[destination].carried += 1
-      if task.isSequential { task.sides[destination].line.append(index) }
-    }
+    let index = add(subJob, to: task)
+    if task.isSequential { mask.forEachMember { task.sides[$0].line.append(index) } }
     if subJob.isLagging { laggingPages += run?.count ?? 0 }
     // What follows may be there already: then nobody has to wait for this stream any more.
     if subJob.isRepair { _ = next(task, stream) }
@@ -199,6 +186,39 @@ extension Engine where Driver: ~Copyable {
     // Who has had everything from an earlier attempt waits for no piece, and so for nobody.
     if isFirst, !task.request.maps.isEmpty { finishWhereComplete(task) }
     return .done
+  }
+
+  /// The longest piece that may be started, of those that are so long at most.
+  private func limit(_ task: CopyTask, _ longest: Int) -> Int {
+    guard let rate = task.rate.map({ min($0, configuration.rate ?? .max) }) ?? configuration.rate else { return longest }
+    // A low rate in small steps.
+    return min(longest, max(Int(min(rate / 8, UInt64(longest))) / task.plan.unit * task.plan.unit, task.plan.unit))
+  }
+
+  private func hasRoom(for transfers: Int, fromReserve: Bool) -> Bool {
+    reservedTransfers + transfers <= driver.capacity - (fromReserve ? 0 : Self.reserve(of: driver.capacity))
+  }
+
+  /// - Returns: whether it hadn't begun before.
+  @discardableResult
+  mutating func beginIfFirst(_ task: CopyTask) -> Bool {
+    guard !task.hasStarted else { return false }
+    task.begin()
+    tellChange(of: task)
+    planFirstCheckpoint(of: task)
+    return true
+  }
+
+  /// Takes in a sub-job that its stream has cut off, and returns its number.
+  mutating func add(_ subJob: SubJob, to task: CopyTask) -> Int {
+    let index = freeSubJobs.popLast() ?? subJobs.count
+    if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
+    reservedTransfers += subJob.carried.nonzeroBitCount
+    task.subJobs.append(index)
+    task.streams[subJob.stream].inFlight += 1
+    task.streams[subJob.stream].cursor = subJob.range.upperBound
+    subJob.carried.forEachMember { task.sides[$0].carried += 1 }
+    return index
   }
 
   /// What a stream has to do next, and for which of its destinations; `nil`: nothing, and then it is spent.
@@ -233,7 +253,7 @@ extension Engine where Driver: ~Copyable {
     let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes
     if fromReserve {
-      wanted = min(wanted, roomInReserve(task, stream))
+      wanted = min(wanted, roomInReserve(task, task.streams[stream].mask))
       guard wanted > 0 else { return nil }
     }
     guard let run = arenas.take(wanted, leaving: fromReserve ? 0 : arenas.reserve) else { return nil }
@@ -248,13 +268,13 @@ extension Engine where Driver: ~Copyable {
     return run
   }
 
-  /// The pages of the reserve that all devices of a stream may have: one block at first, so that there is something left
+  /// The pages of the reserve that all devices of a sub-job may have: one block at first, so that there is something left
   /// when many have shown that they don't come back, and twice as many with each answer.
-  private mutating func roomInReserve(_ task: CopyTask, _ stream: Int) -> Int {
+  mutating func roomInReserve(_ task: CopyTask, _ destinations: UInt64) -> Int {
     let smallest = task.plan.unit / PagePool.pageBytes
     var room = max(arenas.reserve / 4, smallest)
     let (now, stuckSince) = (now, stuckSince)
-    forEachLoad(task, task.streams[stream].mask) {
+    forEachLoad(task, destinations) {
       room = min(room, $0.roomInReserve(smallest: smallest, now: now, stuckSince: stuckSince))
     }
     return room
@@ -274,7 +294,7 @@ extension Engine where Driver: ~Copyable {
     }
   }
 
-  private mutating func charge(_ task: CopyTask, _ count: Int) {
+  mutating func charge(_ task: CopyTask, _ count: Int) {
     func advanced(_ opens: UInt64, _ rate: UInt64) -> UInt64 {
       max(opens, now > Self.rateSlack ? now - Self.rateSlack : 0) + UInt64(Double(count) / Double(rate) * 1e9)
     }

@@ -37,7 +37,7 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// A file that always says EAGAIN would keep the thread busy for ever.
-  private static var mostTries: Int { 64 }
+  static var mostTries: Int { 64 }
 
   /// Takes a completion; a transfer that was short, or is to be tried again, goes on where it stopped.
   mutating func complete(_ completion: Completion) {
@@ -45,9 +45,10 @@ extension Engine where Driver: ~Copyable {
     let task = task(of: token.subJob)
     idle(task, token.destination)
     let bytes = UInt64(max(0, completion.result))
+    if completion.isFromCache { task.noteCache() }
     if token.destination == nil {
       shared.bytesRead.wrappingAdd(bytes, ordering: .relaxed)
-    } else {
+    } else if subJobs[token.subJob].readBack == nil {
       shared.bytesWritten.wrappingAdd(bytes, ordering: .relaxed)
     }
     let errno = completion.result < 0 ? Int32(clamping: -completion.result) : 0
@@ -59,6 +60,7 @@ extension Engine where Driver: ~Copyable {
     let progress = token.progress + Int(completion.result)
     if progress < end(of: token) {
       guard isWanted(token, task) else { return giveUp(token, task) }
+      if let frame = frame(of: token), progress < token.progress + frame.unit { return isStuck(token, task) }
       return goOn(token, from: progress)
     }
     if troubles[token.key]?.isNarrowing == true { return pieceMoved(token, task, to: progress) }
@@ -68,25 +70,27 @@ extension Engine where Driver: ~Copyable {
 
   /// A transfer has come to its end, which need not be that of the piece.
   mutating func advance(_ token: TransferToken, _ task: CopyTask, to progress: Int) {
-    guard let destination = token.destination, progress < writeCount(token.subJob, destination) else { return moved(token, task) }
+    guard let destination = token.destination, subJobs[token.subJob].readBack == nil, progress < writeCount(token.subJob, destination)
+    else { return moved(token, task) }
     if isWanted(token, task) { goOn(token, from: progress) } else { giveUp(token, task) }
   }
 
   /// Where the transfer ends that a token is of.
   func end(of token: TransferToken) -> Int {
     if let piece = troubles[token.key]?.piece { return piece.upperBound }
+    if let frame = frame(of: token) { return frame.needed }
     guard let destination = token.destination else { return subJobs[token.subJob].count }
-    return endOfData(from: token.progress, token.subJob, task(of: token.subJob), destination)
+    return endOfData(from: token.progress, token.subJob, destination)
   }
 
   /// Submits the rest of a transfer.
   mutating func goOn(_ token: TransferToken, from progress: Int) {
     var next = token
     next.progress = progress
+    if subJobs[token.subJob].readBack != nil { return readBackSide(next, to: troubles[token.key]?.piece?.upperBound) }
     guard let destination = token.destination else { return read(token.subJob, from: progress, to: end(of: next)) }
-    let task = task(of: token.subJob)
-    if troubles[token.key]?.piece == nil, let blank = blank(at: progress, token.subJob, task, destination) {
-      zero(token.subJob, task, destination, blank)
+    if troubles[token.key]?.piece == nil, let blank = blank(at: progress, token.subJob, destination) {
+      zero(token.subJob, task(of: token.subJob), destination, blank)
     } else {
       write(token.subJob, to: destination, from: progress, to: end(of: next))
     }
@@ -95,11 +99,13 @@ extension Engine where Driver: ~Copyable {
   /// Whether a transfer's copy still wants its end: not once it ends itself, and not of a destination that has failed.
   func isWanted(_ token: TransferToken, _ task: CopyTask) -> Bool {
     guard !task.isEnding else { return false }
+    if subJobs[token.subJob].readBack != nil { return task.live & subJobs[token.subJob].carried != 0 }
     return token.destination.map(task.live.has) ?? (task.live != 0)
   }
 
   /// A side has all of its sub-job.
   mutating func moved(_ token: TransferToken, _ task: CopyTask) {
+    if subJobs[token.subJob].readBack != nil { return hasReadBack(token, task) }
     guard let destination = token.destination else { return beginWrites(token.subJob, task) }
     if unreadable[token.subJob] == nil, !subJobs[token.subJob].isRepair, !subJobs[token.subJob].doubtful.has(destination) {
       subJobs[token.subJob].written |= .only(destination)
@@ -123,6 +129,7 @@ extension Engine where Driver: ~Copyable {
       let first = subJobs[index].isBlank ? 0 : count
       let widest = task.widest(wanted, offset: subJobs[index].offset, count: count)
       arenas[run].zero(run.offset + first, count: widest - first)
+      if task.request.options.verifies, task.request.source != nil { noteChecksums(index, task, run, wanted) }
     }
     (subJobs[index].waiting & ~task.live).forEachMember { leave(index, task, $0) }
     var rest = wanted
@@ -134,9 +141,11 @@ extension Engine where Driver: ~Copyable {
   }
 
   private mutating func beginWrite(_ index: Int, _ task: CopyTask, _ destination: Int) {
+    task.unverify(destination, subJobs[index].range)
     if subJobs[index].isBlank, subJobs[index].run == nil || task.zeroesByItself(destination) {
       zero(index, task, destination, 0..<writeCount(index, destination))
     } else {
+      if !task.zeroesByItself(destination) { subJobs[index].isPlain |= .only(destination) }
       goOn(TransferToken(destination: destination, subJob: index, progress: 0), from: 0)
     }
   }

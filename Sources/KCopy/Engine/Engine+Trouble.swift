@@ -6,6 +6,7 @@ extension Engine where Driver: ~Copyable {
   /// A transfer came back with an errno, or with nothing (0): the device has shrunk, or takes nothing, which no errno says.
   mutating func failed(_ token: TransferToken, _ task: CopyTask, _ errno: Int32) {
     guard isWanted(token, task) else { return giveUp(token, task) }
+    if token.destination == nil, subJobs[token.subJob].readBack?.isDifferent == true { return refuteAll(token.subJob, task) }
     let isHopeless = errno == 0 || Trouble.isGone(errno)
     let errno = errno == 0 ? EIO : errno
     let rest = token.progress..<end(of: token)
@@ -29,9 +30,9 @@ extension Engine where Driver: ~Copyable {
     trouble.piece = nil
     troubles[token.key] = trouble
     let (device, position) = place(token, task, rest.lowerBound)
-    let block = device.facts.errorBlock
+    let block = max(device.facts.errorBlock, frame(of: token)?.unit ?? 1)
     // A zone can't be written twice: what failed there has failed.
-    let isWhole = isHopeless || (token.destination != nil && device.isZoned)
+    let isWhole = isHopeless || (token.destination != nil && device.isZoned && subJobs[token.subJob].readBack == nil)
     if isWhole || Trouble.isOneBlock(rest, at: position, block: block) {
       foundBad(token, task, rest, errno)
     } else {
@@ -44,12 +45,15 @@ extension Engine where Driver: ~Copyable {
     guard let side = token.destination.map({ task.request.destinations[$0] }) ?? task.request.source else {
       preconditionFailure("a transfer without a side")
     }
+    if let frame = frame(of: token) { return (side.device, frame.start + UInt64(offset)) }
     return (side.device, side.start + subJobs[token.subJob].offset + UInt64(offset))
   }
 
   private func error(_ token: TransferToken, _ task: CopyTask, _ range: Range<Int>, _ errno: Int32) -> TransferError {
-    TransferError(
-      errno: errno, step: token.destination == nil ? .read : .write, destination: token.destination,
+    let frame = frame(of: token)
+    let range = frame.map { range.clamped(to: $0.head..<$0.needed) } ?? range
+    return TransferError(
+      errno: errno, step: token.destination == nil ? .read : frame == nil ? .write : .verify, destination: token.destination,
       offset: place(token, task, range.lowerBound).position, length: UInt64(range.count))
   }
 
@@ -65,6 +69,7 @@ extension Engine where Driver: ~Copyable {
     let isSaved = task.request.options.errors == .ignore || trouble.resumes != task.resumes
     guard isSaved else { return stopSide(token, task, trouble.error) }
     troubles[token.key] = nil
+    if subJobs[token.subJob].readBack != nil { return hasReadBack(token, task, unread: trouble.bad) }
     if let destination = token.destination {
       settleParts(token.subJob, task, destination, good: trouble.good, bad: trouble.bad)
       leave(token.subJob, task, destination)
@@ -96,6 +101,7 @@ extension Engine where Driver: ~Copyable {
   /// What an error means where it isn't ignored.
   private mutating func stopSide(_ token: TransferToken, _ task: CopyTask, _ error: TransferError) {
     let trouble = troubles.removeValue(forKey: token.key)
+    if subJobs[token.subJob].readBack != nil { return stopReadBack(token, task, error) }
     let mode = task.request.options.errors
     if mode == .pause {
       pause(task, .error(error))
@@ -126,7 +132,7 @@ extension Engine where Driver: ~Copyable {
   /// Lets go of a transfer that nobody wants any more: the copy was cancelled, or the destination has failed.
   mutating func giveUp(_ token: TransferToken, _ task: CopyTask) {
     troubles[token.key] = nil
-    if let destination = token.destination {
+    if let destination = token.destination, subJobs[token.subJob].readBack == nil {
       leave(token.subJob, task, destination)
     } else {
       abandon(token.subJob, task)
@@ -134,7 +140,7 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// With ascending writes nothing that waits in line is written after an error: there would be a gap before it.
-  private mutating func clearLines(_ task: CopyTask) {
+  mutating func clearLines(_ task: CopyTask) {
     guard task.isSequential else { return }
     for destination in task.sides.indices { writeFirstInLine(task, destination) }
   }

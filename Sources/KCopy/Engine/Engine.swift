@@ -24,6 +24,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   var troubles: [UInt64: Trouble] = [:]
   /// Ranges of sub-jobs that could not be read, by sub-job.
   var unreadable: [Int: [Range<Int>]] = [:]
+  /// What the first side of sub-jobs that read back was, where the other is compared with it, by sub-job.
+  var blockChecksums: [Int: BlockChecksums] = [:]
 
   /// Runs of zeroes in what sub-jobs have read, by sub-job.
   var blanks: [Int: [Range<Int>]] = [:]
@@ -100,6 +102,7 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
     case .drain(let done): drain(done)
     case .flushed(let task, let destination, let result): flushed(task, destination, result)
     case .zeroed(let token, let count, let result): complete(zeroed: TransferToken(bits: token), count: count, result)
+    case .cloned(let token, let result): complete(cloned: TransferToken(bits: token), result)
     case .foundHoles(let task, let holes, let end): learn(task, holes, end)
     }
   }

@@ -11,6 +11,10 @@ struct Stream {
   var end: UInt64
   /// Whether all its destinations lack everything from the cursor on; else their maps say what they lack.
   var isFresh = true
+  /// Whether it reads back what its only destination holds, and writes nothing.
+  var isVerifying = false
+  /// Whether its only destination shares the source's blocks, and nothing is read.
+  var isCloning = false
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false
   /// When that was.

@@ -25,10 +25,14 @@ struct SubJob {
   var isReserved = false
   /// Whether its pages count as those of a stream that was left behind.
   var isLagging = false
+  /// Whether its destination is to share the source's blocks: then it is blank, for nobody reads it.
+  var isClone = false
   /// Bit i: destination i is written the zeroes of the piece, although it could make them by itself.
   var isPlain: UInt64 = 0
   /// Whether it is there for what a map lacks, and may cover a little more.
   var isRepair = false
+  /// Set where it reads back what its only destination holds.
+  var readBack: ReadBack?
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
 

@@ -50,6 +50,16 @@ struct RingDriver: TransferDriver, ~Copyable {
     }
   }
 
+  mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+    guard let local = device.local else { preconditionFailure("a device of another machine") }
+    let (descriptor, isDirect) = local.description(at: position, count: count)
+    if isDirect {
+      ring.read(descriptor, at: position, into: place.arena, offset: place.offset, count: count, userData: token)
+    } else {
+      transfers.readBack(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
+    }
+  }
+
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
     guard let local = device.local else { preconditionFailure("a device of another machine") }
     let (descriptor, isDirect) = local.description(at: position, count: count)

@@ -23,6 +23,11 @@ struct ThreadDriver: TransferDriver, ~Copyable {
     transfers.read(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
   }
 
+  mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+    guard let local = device.local else { preconditionFailure("a device of another machine") }
+    transfers.readBack(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
+  }
+
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
     guard let local = device.local else { preconditionFailure("a device of another machine") }
     transfers.write(local, at: position, from: memories[place.arena], place.offset, count: count, token: token)

@@ -23,16 +23,25 @@ final class ThreadTransfers: Sendable {
 
   func read(_ device: LocalMedium, at position: UInt64, into memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
     let descriptor = device.description(at: position, count: count).descriptor
-    perform(device, token) { memory.read(from: descriptor, at: position, into: offset, count: count) }
+    perform(device) { Completion(token: token, result: memory.read(from: descriptor, at: position, into: offset, count: count)) }
+  }
+
+  func readBack(_ device: LocalMedium, at position: UInt64, into memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
+    perform(device) {
+      device.passingCache(at: position, count: count) { descriptor, isCached in
+        Completion(
+          token: token, result: memory.read(from: descriptor, at: position, into: offset, count: count), isFromCache: isCached)
+      }
+    }
   }
 
   func write(_ device: LocalMedium, at position: UInt64, from memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
     let descriptor = device.description(at: position, count: count).descriptor
-    perform(device, token) { memory.write(to: descriptor, at: position, from: offset, count: count) }
+    perform(device) { Completion(token: token, result: memory.write(to: descriptor, at: position, from: offset, count: count)) }
   }
 
-  private func perform(_ device: LocalMedium, _ token: UInt64, _ transfer: @escaping @Sendable () -> Int64) {
-    let work: @Sendable () -> Void = { self.complete(Completion(token: token, result: transfer())) }
+  private func perform(_ device: LocalMedium, _ transfer: @escaping @Sendable () -> Completion) {
+    let work: @Sendable () -> Void = { self.complete(transfer()) }
     if !device.perform(work) { _ = lastResort.perform(work) }
   }
 

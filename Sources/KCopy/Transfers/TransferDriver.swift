@@ -4,6 +4,8 @@ internal import URing
 struct Completion {
   let token: UInt64
   let result: Int64
+  /// Whether what was read back may be what the page cache had, and not what is on the medium.
+  var isFromCache = false
 }
 
 /// A place in the memory of a client.
@@ -32,6 +34,8 @@ protocol TransferDriver: ~Copyable {
   mutating func detach(_ arena: Int)
 
   mutating func read(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64)
+  /// Reads what is on the medium: where that goes through the page cache, after the cache was asked to let go of it.
+  mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64)
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64)
 
   /// Starts what was given, and appends what has completed.  It returns when there is a completion, when the mailbox woke

@@ -15,6 +15,8 @@ final class CopyWatch: @unchecked Sendable {
   private(set) var lastEndedAt: UInt64 = 0
   private(set) var source: SideWatch
   private(set) var destinations: [SideWatch]
+  /// What was read back of each.
+  private(set) var readBacks: [SideWatch]
   private(set) var flushesBefore: [Int] = []
   var postedAt: UInt64?
   var cancelPostedAt: UInt64?
@@ -33,6 +35,7 @@ final class CopyWatch: @unchecked Sendable {
     self.devices = devices
     source = SideWatch(count: spec.count)
     destinations = spec.destinations.map { _ in SideWatch(count: spec.count) }
+    readBacks = destinations
     promised = spec.destinations.map { _ in RangeMap(count: spec.count) }
   }
 
@@ -77,7 +80,7 @@ final class CopyWatch: @unchecked Sendable {
   var isSequential: Bool { spec.options.order == .sequential || spec.destinations.indices.contains { device($0).spec.isZoned } }
 
   var isFinal: Bool { !notifications.isEmpty }
-  var inFlight: Int { destinations.reduce(source.inFlight) { $0 + $1.inFlight } }
+  var inFlight: Int { (destinations + readBacks).reduce(source.inFlight) { $0 + $1.inFlight } }
 
   func post() {
     postedAt = world.now
@@ -152,8 +155,9 @@ final class CopyWatch: @unchecked Sendable {
     let side = destinations[destination]
     if side.inFlight > 0 { complain("two writes of destination \(destination) at once although it is sequential") }
     guard offset < side.front else { return }
-    // Back only to what failed, or was lost by a flush.
-    let isLost = flushes(destination).contains { $0.result != 0 }
+    // Back only to what failed, was lost by a flush, or was not found when it was read back.
+    let isLost =
+      flushes(destination).contains { $0.result != 0 } || device(destination).isLiar || readBacks[destination].hasFailures
     if !isLost, !SideWatch.touchedUnits(offset, count, of: side.units).contains(where: side.hasLastFailed), !isRest(side, offset) {
       complain("destination \(destination) is written at \(offset) after \(side.front)")
     }
@@ -175,5 +179,37 @@ final class CopyWatch: @unchecked Sendable {
     } else {
       source.ends(offset, count, result, isGone: isGone, isRefused: isRefused, at: world.now)
     }
+  }
+
+  // MARK: Reading back
+
+  /// The part of a transfer that lies in a region, from its start.
+  private func part(_ claim: SimulatedDevice.Claim, _ position: UInt64, _ count: Int) -> Range<UInt64> {
+    let clamped = (position..<position + UInt64(count)).clamped(to: claim.range)
+    return clamped.lowerBound - claim.range.lowerBound..<clamped.upperBound - claim.range.lowerBound
+  }
+
+  func beginsReadBack(_ claim: SimulatedDevice.Claim, _ position: UInt64, _ count: Int) {
+    guard let destination = claim.destination else { return complain("reads back a source") }
+    let part = part(claim, position, count)
+    let what = "a read-back of destination \(destination) at \(part.lowerBound)"
+    if !spec.options.verifies { complain("\(what) that nobody asked for") }
+    if postedAt == nil || isFinal { complain("\(what) outside of its life") }
+    if let cancelPostedAt, world.now > cancelPostedAt { complain("\(what) that began after its cancel was taken") }
+    if let suspendPostedAt, world.now > suspendPostedAt, !hasEndedByError { complain("\(what) although it is suspended") }
+    if flushes(destination).isEmpty, spec.maps.isEmpty { complain("\(what) before a flush") }
+    readBacks[destination].begins(part.lowerBound, part.count, at: world.now)
+  }
+
+  func endsReadBack(_ claim: SimulatedDevice.Claim, _ position: UInt64, _ count: Int, _ result: Int64) {
+    guard let destination = claim.destination else { return }
+    lastEndedAt = world.now
+    if isFinal { complain("a read-back that ended after the notification") }
+    let whole = part(claim, position, count)
+    let moved = part(claim, position, Int(max(result, 0)))
+    let isGone = [ENODEV, ENXIO, ENOMEDIUM, ENOTCONN, ESHUTDOWN, EBADF].contains(Int32(clamping: -result))
+    readBacks[destination].ends(
+      whole.lowerBound, whole.count, result > 0 ? Int64(moved.count) : result, isGone: isGone, isRefused: result > 0 && moved.isEmpty,
+      at: world.now)
   }
 }

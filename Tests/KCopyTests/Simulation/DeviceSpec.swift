@@ -49,6 +49,8 @@ struct DeviceSpec {
   var isFile = false
   var isZoned = false
   var zeroing = Zeroing.unknown
+  /// Whether it shares blocks with others: `fails` does so now and then.
+  var cloning = Zeroing.unknown
   /// Ranges that are zeroes at the beginning, ascending, and whether it tells of them as holes.
   var blanks: [Range<UInt64>] = []
   var tellsHoles = false
@@ -65,6 +67,12 @@ struct DeviceSpec {
   /// A flush that fails loses all that the cache holds, also what came after it had begun or is on its way.
   var losesAllByFlush = false
   var hangs: [Hang] = []
+  /// Bytes that are changed when they come to the medium, each once.
+  var flips: [UInt64] = []
+  /// Each time.
+  var flipsAgain = false
+  /// What it really holds, in bytes: what is behind that goes to the beginning.
+  var trueCapacity: Int?
   var shrinks: (at: UInt64, to: UInt64)?
   var goneAt: UInt64?
   var goneErrno: Int32 = ENODEV
@@ -76,13 +84,15 @@ struct DeviceSpec {
 
   /// Whether all that it ever says are errors of blocks that stay bad, and every one of these can be told from the others.
   var hasOnlyLastingFaults: Bool {
-    faults.allSatisfy { $0.remaining == nil } && failingFlushes.isEmpty && shrinks == nil && goneAt == nil && !isZoned
+    faults.allSatisfy { $0.remaining == nil } && flips.isEmpty && trueCapacity == nil && failingFlushes.isEmpty && shrinks == nil
+      && goneAt == nil && !isZoned
       && zeroing != .fails
   }
 
   /// Whether it never keeps anybody waiting nor fails anything.
   var isClean: Bool {
-    faults.isEmpty && shortOneIn == 0 && failingFlushes.isEmpty && hangs.isEmpty && shrinks == nil && goneAt == nil && isPrompt
+    faults.isEmpty && flips.isEmpty && trueCapacity == nil && shortOneIn == 0 && failingFlushes.isEmpty && hangs.isEmpty && shrinks == nil
+      && goneAt == nil && isPrompt
   }
 
   var isPrompt: Bool { pace.latency.upperBound <= Pace.fast.latency.upperBound }

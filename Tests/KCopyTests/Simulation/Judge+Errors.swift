@@ -16,14 +16,18 @@ extension Judge {
 
   private func judgeLasting(_ notification: KCopy.Notification) {
     let sides = watch.spec.destinations.indices.map { watch.device($0) } + [watch.sourceDevice].compactMap { $0 }
-    guard sides.allSatisfy({ $0.spec.hasOnlyLastingFaults && !$0.isHealed }) else { return }
+    guard sides.allSatisfy({ $0.spec.hasOnlyLastingFaults && !$0.isHealed && !$0.isLiar }) else { return }
+    // Of a file whole pages are read back.
+    if options.verifies, sides.contains(where: { $0.spec.isFile && !$0.spec.faults.isEmpty }) { return }
     var unreadable: [Range<UInt64>] = []
     if let source = watch.spec.source, let device = watch.sourceDevice { unreadable = bad(device, source.start, isRead: true) }
     if notification.progress.readError != !unreadable.isEmpty {
       complain("read error \(notification.progress.readError), with \(unreadable) that can't be read")
     }
     for (index, map) in notification.maps.enumerated() {
-      let unwritable = bad(watch.device(index), watch.spec.destinations[index].start, isRead: false)
+      let (device, start) = (watch.device(index), watch.spec.destinations[index].start)
+      var unwritable = bad(device, start, isRead: false)
+      if options.verifies { unwritable += bad(device, start, isRead: true) }
       if (notification.progress.writeErrors & .only(index) != 0) != !unwritable.isEmpty {
         complain("bit of destination \(index) is wrong, with \(unwritable) that can't be written")
       }
@@ -58,8 +62,13 @@ extension Judge {
     let notification = watch.notifications[0]
     if !notification.isComplete { complain("nothing went wrong, but it is not complete: \(notification.progress)") }
     let lacking = lackingAtStart()
-    let skipsHoles = options.keepsHoles && watch.sourceDevice?.spec.tellsHoles == true
-    if watch.spec.source != nil, skipsHoles ? watch.source.bytesMoved > lacking.bySome : watch.source.bytesMoved != lacking.bySome {
+    let skipsHoles =
+      options.keepsHoles && watch.sourceDevice?.spec.tellsHoles == true
+      || options.sharesBlocks && watch.sourceDevice?.spec.isFile == true
+    let isRight = skipsHoles ? watch.source.bytesMoved <= lacking.bySome : watch.source.bytesMoved == lacking.bySome
+    // What has no checksum is compared with the source: an earlier attempt has left it, it is a hole, or there are too few pages.
+    let isComparing = options.verifies && watch.source.bytesMoved > lacking.bySome
+    if watch.spec.source != nil, !isRight, !isComparing {
       complain("\(watch.source.bytesMoved) bytes were read of \(lacking.bySome)")
     }
     for (index, side) in watch.destinations.enumerated() {
@@ -67,6 +76,9 @@ extension Judge {
       let whole = (watch.spec.count + block - 1) / block * block
       let wanted = watch.spec.maps.isEmpty ? whole : lacking.byEach[index]
       if side.bytesMoved != wanted { complain("\(side.bytesMoved) bytes were written to destination \(index), of \(wanted)") }
+      let readBack = watch.readBacks[index].bytesMoved
+      let asked = watch.spec.maps.isEmpty ? watch.spec.count : watch.spec.maps[index].bytesToCopy
+      if readBack < (options.verifies ? asked : 0) { complain("\(readBack) bytes of destination \(index) were read back") }
     }
   }
 }

@@ -50,12 +50,12 @@ struct Judge {
     judgeCounters(copy.progress, watch.destinations.indices.map { copy.map(of: $0) })
     for destination in watch.destinations.indices {
       for extent in copy.map(of: destination).extents where extent.status == .durable {
-        if !holds(destination, extent.start..<extent.end, onMedium: true) {
+        if !holds(destination, extent.start..<extent.end, onMedium: true), !watch.device(destination).isLiar {
           complain("inspected: \(extent) of destination \(destination) is not on the medium")
         }
       }
       for extent in copy.map(of: destination).extents where extent.status == .written {
-        if !holds(destination, extent.start..<extent.end, onMedium: false) {
+        if !holds(destination, extent.start..<extent.end, onMedium: false), !watch.device(destination).isLiar {
           complain("inspected: \(extent) of destination \(destination) is wrong")
         }
       }
@@ -66,7 +66,7 @@ struct Judge {
   /// sectors of that a power loss would keep.
   func judgePromised() {
     for (destination, map) in watch.promised.enumerated() {
-      for extent in map.extents where extent.status == .durable {
+      for extent in map.extents where extent.status == .durable && !watch.device(destination).isLiar {
         for onMedium in [true, false] where !holds(destination, extent.start..<extent.end, onMedium: onMedium) {
           complain("promised, but not \(onMedium ? "on the medium" : "in the cache"): \(extent) of destination \(destination)")
         }
@@ -125,7 +125,9 @@ struct Judge {
           complain("map \(destination) is torn at \(extent)")
         }
         (end, before) = (extent.end, extent.status)
-        judge(extent, of: destination)
+        // Who holds something else is found out when all has been read back.
+        let isFoundOut = options.verifies && notification.progress.destinations[destination].state == .done
+        if isFoundOut || !watch.device(destination).isLiar { judge(extent, of: destination) }
       }
       if let last = map.extents.last, last.status == .durable || last.status == .written { judgeTail(destination, last.status) }
       let left = watch.spec.maps.isEmpty ? 0 : watch.spec.maps[destination].bytes(.outside)
@@ -175,12 +177,13 @@ struct Judge {
     let side = watch.destinations[destination]
     for unit in SideWatch.touchedUnits(extent.start, Int(extent.count), of: side.units) {
       let start = UInt64(unit) * SideWatch.unit
-      guard side.failures(of: unit) == 0 else { continue }
+      guard side.failures(of: unit) == 0, watch.readBacks[destination].failures(of: unit) == 0 else { continue }
       guard watch.source.failures(of: unit) > 0 else {
         return complain("failed without a reason: \(extent) of destination \(destination), at \(start)")
       }
       let part = max(start, extent.start)..<min(start + SideWatch.unit, extent.end)
-      if options.errors == .ignore, side.moved[unit], !isZero(destination, part) {
+      // What can't be compared with the source, as that has gone meanwhile, has failed too, whatever it is.
+      if options.errors == .ignore, !options.verifies, side.moved[unit], !isZero(destination, part) {
         return complain("unreadable, but not zeroed: \(extent) of destination \(destination), at \(start)")
       }
     }
@@ -223,7 +226,9 @@ struct Judge {
       case .cancelled: if !notification.wasCancelled { complain("destination \(index) was cancelled by nobody") }
       case .queued, .running: if !notification.wasSuspended { complain("destination \(index) ends as \(destination.state)") }
       }
-      if destination.state != .done, wanted == asked, !hasBit, !notification.wasCancelled {
+      // Who had to stop before it was read back has everything, too.
+      let isStopped = notification.wasSuspended || progress.readError || options.errors == .stop
+      if destination.state != .done, wanted == asked, !hasBit, !notification.wasCancelled, !(options.verifies && isStopped) {
         complain("destination \(index) has everything, and is \(destination.state)")
       }
       // Who ignores errors hasn't failed before the end.
@@ -249,14 +254,22 @@ struct Judge {
     let progress = notification.progress
     if progress.readError { judgeReason(watch.source, "the read error") }
     for index in watch.destinations.indices where progress.writeErrors & .only(index) != 0 {
-      let isFlush = progress.destinations[index].error?.step == .flush
-      if isFlush {
+      let error = progress.destinations[index].error
+      if error?.step == .flush {
         judgeFlushes(index, progress)
+      } else if error?.step == .verify {
+        if let error, explains(index, error) { continue }
+        judgeReason(watch.readBacks[index], "the bit of destination \(index)")
       } else {
         judgeReason(watch.destinations[index], "the bit of destination \(index)")
       }
     }
     if progress.writeErrors >> UInt64(watch.destinations.count) != 0 { complain("bits of destinations that there aren't") }
+  }
+
+  /// Whether what a device is like explains an error of its verification that no read of it said.
+  private func explains(_ destination: Int, _ error: TransferError) -> Bool {
+    error.errno == EILSEQ && watch.device(destination).isLiar
   }
 
   private func judgeReason(_ side: SideWatch, _ what: String) {
@@ -286,7 +299,8 @@ struct Judge {
         complain("an error outside of its region: \(error)")
       }
       guard error.step != .flush else { continue }
-      let side = error.destination.map { watch.destinations[$0] } ?? watch.source
+      if error.step == .verify, let destination = error.destination, explains(destination, error) { continue }
+      let side = error.destination.map { error.step == .verify ? watch.readBacks[$0] : watch.destinations[$0] } ?? watch.source
       if !side.errnos.contains(error.errno), !(error.errno == EIO && side.errnos.contains(0)) {
         complain("an errno that nobody said: \(error)")
       }

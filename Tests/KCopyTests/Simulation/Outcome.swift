@@ -31,6 +31,8 @@ struct Outcome: Sendable {
     var isResumed: Bool
     var source: Side
     var destinations: [Side]
+    /// What was read back of them.
+    var readBacks: [Side]
 
     var progress: CopyProgress { notification.progress }
   }
@@ -72,7 +74,7 @@ struct Outcome: Sendable {
           notification: notification, notifiedAt: watch.notifiedAt - SimulatedWorld.start, checkpoints: watch.checkpoints,
           isResumed: watch.spec.resumes != nil,
           source: Side(watch.source),
-          destinations: watch.destinations.map(Side.init)))
+          destinations: watch.destinations.map(Side.init), readBacks: watch.readBacks.map(Side.init)))
     }
   }
 }

@@ -96,6 +96,7 @@ struct ScenarioMaker {
     }
     device.isZoned = !device.isFile && random.happens(oneIn: 12)
     device.zeroing = device.isZoned ? .unknown : random.pick([.unknown, .works, .works, .refuses])
+    if device.isFile { device.cloning = random.pick([.unknown, .works, .fails, .refuses]) }
     let paces: [DeviceSpec.Pace] =
       switch trouble {
       case .none, .lasting: [.fast]
@@ -123,6 +124,7 @@ struct ScenarioMaker {
       device.losesAllByFlush = random.happens(oneIn: 2)
       device.flushErrno = random.pick([EIO, EIO, ENOSPC, EREMOTEIO])
     }
+    if has(.lasting) || trouble == .none, random.happens(oneIn: 3) { addLies(index, to: &device) }
     if has(.hangs), random.happens(oneIn: 2) {
       let from = SimulatedWorld.start + random.time(Span.microsecond...200 * Span.millisecond)
       let until = random.happens(oneIn: 3) ? nil : from + random.time(Span.millisecond...20 * Span.second)
@@ -157,6 +159,17 @@ struct ScenarioMaker {
     device.tellsHoles = device.isFile && random.happens(oneIn: 2)
     // Nobody reads a hole, and so nobody finds its errors.
     if device.tellsHoles { device.blanks.removeAll { blank in device.faults.contains { $0.range.overlaps(blank) } } }
+  }
+
+  /// Bytes that the device changes, of what is read back from it.
+  private mutating func addLies(_ index: Int, to device: inout DeviceSpec) {
+    guard !scenario.copies.contains(where: { $0.source?.device == index }) else { return }
+    device.flipsAgain = random.happens(oneIn: 4)
+    for copy in scenario.copies where copy.options.verifies {
+      for destination in copy.destinations where destination.device == index {
+        for _ in 0..<random.below(3) { device.flips.append(destination.start + random.next() % copy.count) }
+      }
+    }
   }
 
   private mutating func fault(_ device: DeviceSpec, lasts: Bool) -> DeviceSpec.BlockFault {
@@ -199,6 +212,8 @@ struct ScenarioMaker {
     options.retries = random.pick([0, 0, 1, 2, 3])
     options.priority = random.pick([5, 5, 5, 0, 9, 3])
     options.keepsHoles = random.happens(oneIn: 3)
+    options.sharesBlocks = random.happens(oneIn: 2)
+    options.verifies = options.flushes && random.happens(oneIn: 3)
     if random.happens(oneIn: 10) { options.rate = UInt64(random.pick([10_000, 200_000, 2_000_000])) }
     let blocks = (destinations + [source].compactMap { $0 }).map { scenario.devices[$0].logicalBlock }
     let largest = blocks.max() ?? 512
@@ -209,7 +224,7 @@ struct ScenarioMaker {
     let count = UInt64(max(wanted / rounded, 1) * rounded)
     var copy = Scenario.CopySpec(destinations: [], count: count, options: options)
     copy.source = source.map { place($0, count) }
-    copy.destinations = destinations.map { place($0, count) }
+    copy.destinations = destinations.map { place($0, count, isAlone: options.verifies) }
     let isWhole = options.flushes && options.errors != .ignore && count % 4096 == 0
     if isWhole, !destinations.contains(where: { scenario.devices[$0].isZoned }), random.happens(oneIn: 2) {
       // As equal as a cancel leaves them, or each by itself.
@@ -243,8 +258,13 @@ struct ScenarioMaker {
   }
 
   /// A part of a device that nothing else of the scenario uses, after a gap.
-  private mutating func place(_ device: Int, _ count: UInt64) -> Scenario.Start {
+  ///
+  /// - Parameter isAlone: of a file, nor a page that it has a part of.
+  private mutating func place(_ device: Int, _ count: UInt64, isAlone: Bool = false) -> Scenario.Start {
     let block = UInt64(scenario.devices[device].logicalBlock)
+    func endPage() { if isAlone { taken[device] = (taken[device] + 4095) / 4096 * 4096 } }
+    endPage()
+    defer { endPage() }
     let gap = random.pick([0, 1, 3, 700, 4096, 5000])
     let start = (taken[device] + UInt64(gap) + block - 1) / block * block
     taken[device] = (start + count + block - 1) / block * block

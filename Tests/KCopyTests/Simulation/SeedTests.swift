@@ -26,7 +26,7 @@ struct SeedTests {
 
   @Test("10,000 seeds: right bytes, right bits, one notification, whatever the devices do", arguments: blocks)
   func seeds(_ block: Block) throws {
-    var (checkpoints, suspended, resumed) = (0, 0, 0)
+    var (checkpoints, suspended, resumed, verified, differed) = (0, 0, 0, 0, 0)
     for seed in block.seeds {
       let outcome = try Rehearsal.run(ScenarioMaker.scenario(seed), isLogging: Self.only != nil)
       for complaint in outcome.complaints {
@@ -34,10 +34,13 @@ struct SeedTests {
       }
       checkpoints += outcome.copies.count { !$0.checkpoints.isEmpty }
       suspended += outcome.copies.count { $0.notification.wasSuspended }
+      verified += outcome.copies.count { $0.notification.isComplete && $0.readBacks.contains { $0.bytes > 0 } }
+      differed += outcome.copies.count { $0.progress.destinations.contains { $0.error?.errno == EILSEQ && $0.error?.step == .verify } }
       resumed += outcome.copies.count { $0.isResumed && $0.notification.isComplete }
     }
     // What no seed comes to they prove nothing of.
     guard block.seeds.count >= 500 else { return }
     #expect(checkpoints >= 20 && suspended >= 20 && resumed >= 20, "\(checkpoints), \(suspended), \(resumed)")
+    #expect(verified >= 20 && differed >= 2, "\(verified), \(differed)")
   }
 }

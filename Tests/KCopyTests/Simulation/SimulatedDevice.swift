@@ -19,6 +19,8 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
 
   let number: Int
   private(set) var spec: DeviceSpec
+  /// Whether it may hold something else than it was given, and say nothing.
+  let isLiar: Bool
   let world: SimulatedWorld
   private(set) var claims: [Claim] = []
   /// What reads see, and what a power loss leaves.
@@ -51,6 +53,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
 
   init(_ spec: DeviceSpec, number: Int, world: SimulatedWorld) {
     self.spec = spec
+    isLiar = !spec.flips.isEmpty || spec.trueCapacity != nil
     self.number = number
     self.world = world
     let size = Int(spec.size)
@@ -83,7 +86,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     let facts = DeviceFacts(
       key: spec.isFile ? .file(device: 1, inode: UInt64(number)) : .block(UInt64(number)), size: spec.size,
       logicalBlock: spec.logicalBlock, errorBlock: spec.errorBlock, directAlignment: spec.isFile ? 4096 : spec.logicalBlock,
-      zeroes: spec.zeroing != .unknown, isZoned: spec.isZoned)
+      zeroes: spec.zeroing != .unknown, clones: spec.cloning != .unknown, isZoned: spec.isZoned)
     return Device(facts, access: .writing(exclusive: true), medium: self)
   }
 
@@ -106,19 +109,51 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     }
   }
 
-  func claim(at position: UInt64, count: Int, isRead: Bool) -> Claim? {
-    claims.first { claim in
+  func claim(at position: UInt64, count: Int, isRead: Bool, isReadBack: Bool = false) -> Claim? {
+    if isReadBack {
+      // Of a file whole units around a piece.
+      return claims.first { $0.destination != nil && $0.range.overlaps(position..<position + UInt64(count)) }
+    }
+    return claims.first { claim in
       (claim.destination == nil) == isRead && claim.range.lowerBound <= position && position + UInt64(count) <= claim.range.upperBound
     }
   }
 
   // MARK: Bytes
 
-  func copy(to memory: UnsafeMutableRawPointer, from position: UInt64, _ count: Int) { memcpy(memory, cached + Int(position), count) }
+  func copy(to memory: UnsafeMutableRawPointer, from position: UInt64, _ count: Int) {
+    forEachPart(of: position, count) { memcpy(memory + $0, cached + $1, $2) }
+  }
 
   func copy(from memory: UnsafeRawPointer, to position: UInt64, _ count: Int, isLost: Bool) {
-    memcpy(cached + Int(position), memory, count)
-    if !isLost { dirty.append(position..<position + UInt64(count)) }
+    forEachPart(of: position, count) { offset, place, count in
+      memcpy(cached + place, memory + offset, count)
+      if !isLost { dirty.append(UInt64(place)..<UInt64(place + count)) }
+    }
+  }
+
+  /// Where the bytes of a transfer really are: on a device of false capacity its end is its beginning.
+  private func forEachPart(of position: UInt64, _ count: Int, _ body: (_ offset: Int, _ place: Int, _ count: Int) -> Void) {
+    guard let capacity = spec.trueCapacity else { return body(0, Int(position), count) }
+    var offset = 0
+    while offset < count {
+      let place = (Int(position) + offset) % capacity
+      let part = min(count - offset, capacity - place)
+      body(offset, place, part)
+      offset += part
+    }
+  }
+
+  /// Changes what has just come to the medium where that is to go wrong.
+  private func flip(_ range: Range<UInt64>) {
+    for position in spec.flips where range.contains(position) {
+      world.log("device \(number) flips a byte at \(position)")
+      for place in [cached, platter] {
+        let byte = (place + Int(position)).assumingMemoryBound(to: UInt8.self)
+        byte.pointee ^= 0x10
+      }
+    }
+    if !spec.flipsAgain { spec.flips.removeAll(where: range.contains) }
   }
 
   /// Whether a range is as it was at the beginning, in the cache and on the medium.
@@ -190,6 +225,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     world.log("device \(number) is well again")
     isHealed = true
     spec.faults = []
+    spec.flips = []
     spec.failingFlushes = 0..<0
     if spec.zeroing == .fails { spec.zeroing = .works }
     spec.goneAt = nil
@@ -258,6 +294,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
       for range in covered where result == 0 || world.random.happens(oneIn: 3) {
         memcpy(platter + Int(range.lowerBound), cached + Int(range.lowerBound), range.count)
       }
+      if result == 0 { for range in covered { flip(range) } }
       if result != 0, spec.losesAllByFlush {
         losses += 1
         dirty = []
@@ -292,6 +329,34 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
       }
       done(result)
     }
+  }
+
+  func clone(
+    at position: UInt64, from source: any DeviceMedium, at start: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void
+  ) {
+    let claim = claim(at: position, count: Int(count), isRead: false)
+    world.log("clone device \(number) at \(position)+\(count)")
+    if let claim {
+      claim.watch.begins(claim, position, Int(count), isZeroing: false)
+    } else {
+      world.complain("device \(number): cloning at \(position)+\(count) is in no region")
+    }
+    let losses = losses
+    finish(.writes, after: delay(of: 0, spec.pace.latency)) { [self] in
+      let result = cloneNow(position, source as? SimulatedDevice, start, count, isLost: losses != self.losses)
+      world.log("clone device \(number) at \(position)+\(count): \(result)")
+      if let claim { claim.watch.ends(claim, position, Int(count), result == 0 ? Int64(count) : Int64(-result), isRefused: result != 0) }
+      done(result)
+    }
+  }
+
+  private func cloneNow(_ position: UInt64, _ source: SimulatedDevice?, _ start: UInt64, _ count: UInt64, isLost: Bool) -> Int32 {
+    if isGone { return spec.goneErrno }
+    guard let source, spec.cloning == .works || spec.cloning == .fails && world.random.happens(oneIn: 2) else { return EOPNOTSUPP }
+    guard position + count <= sizeNow, start + count <= source.sizeNow else { return EINVAL }
+    memcpy(cached + Int(position), source.cached + Int(start), Int(count))
+    if !isLost { dirty.append(position..<position + count) }
+    return 0
   }
 
   func findHoles(

@@ -18,6 +18,10 @@ struct SimulatedDriver: TransferDriver, ~Copyable {
     transfers.begin(true, device, position, place, count, token)
   }
 
+  mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+    transfers.begin(true, device, position, place, count, token, isReadBack: true)
+  }
+
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
     transfers.begin(false, device, position, place, count, token)
   }

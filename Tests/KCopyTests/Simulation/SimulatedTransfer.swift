@@ -6,6 +6,8 @@ import Glibc
 /// A transfer between a simulated device and the client's memory, from its submission to its completion.
 final class SimulatedTransfer {
   let isRead: Bool
+  /// Whether it reads what a destination holds.
+  let isReadBack: Bool
   let device: SimulatedDevice
   let position: UInt64
   let count: Int
@@ -21,9 +23,11 @@ final class SimulatedTransfer {
   private let sent: UnsafeMutableRawPointer?
 
   init(
-    isRead: Bool, device: SimulatedDevice, position: UInt64, count: Int, place: Place, token: UInt64, memory: TransferMemory
+    isRead: Bool, device: SimulatedDevice, position: UInt64, count: Int, place: Place, token: UInt64, isReadBack: Bool,
+    memory: TransferMemory
   ) {
     self.isRead = isRead
+    self.isReadBack = isReadBack
     self.device = device
     self.position = position
     self.count = count
@@ -31,7 +35,7 @@ final class SimulatedTransfer {
     self.token = token
     self.memory = memory
     losses = device.losses
-    claim = device.claim(at: position, count: count, isRead: isRead)
+    claim = device.claim(at: position, count: count, isRead: isRead, isReadBack: isReadBack)
     bytes = memory.withBytes(place.offset, count: count) { $0.baseAddress! }
     if isRead {
       // Until it has completed there is nothing to be found there.
@@ -67,6 +71,7 @@ final class SimulatedTransfer {
 
   /// Whether nothing of its place was asked for before: it isn't the rest of another, nor tries again.
   var isFirst: Bool {
+    guard !isReadBack else { return false }
     guard let claim else { return true }
     let side = claim.destination.map { claim.watch.destinations[$0] } ?? claim.watch.source
     return !side.touched[Int((position - claim.range.lowerBound) / SideWatch.unit)]
@@ -74,7 +79,7 @@ final class SimulatedTransfer {
 
   /// For the log.
   var name: String {
-    "\(isRead ? "read" : "write") device \(device.number) at \(position)+\(count) memory \(place.arena):\(place.offset)"
+    "\(isReadBack ? "read back" : isRead ? "read" : "write") device \(device.number) at \(position)+\(count) memory \(place.arena):\(place.offset)"
       + (claim.map { " copy \($0.watch.index)" + ($0.destination.map { " destination \($0)" } ?? "") } ?? "")
   }
 }

@@ -41,20 +41,27 @@ final class TransfersInFlight: @unchecked Sendable {
     pageUsers[arena] = nil
   }
 
-  func begin(_ isRead: Bool, _ device: Device, _ position: UInt64, _ place: Place, _ count: Int, _ token: UInt64) {
+  func begin(_ isRead: Bool, _ device: Device, _ position: UInt64, _ place: Place, _ count: Int, _ token: UInt64, isReadBack: Bool = false)
+  {
     guard let medium = devices[device.key], let memory = arenas[place.arena], place.offset >= 0, count > 0,
       place.offset + count <= memory.bytes
     else {
       world.stop("a transfer of \(count) bytes at \(place), position \(position) of \(device.key): no such memory or device")
     }
     let transfer = SimulatedTransfer(
-      isRead: isRead, device: medium, position: position, count: count, place: place, token: token, memory: memory)
+      isRead: isRead, device: medium, position: position, count: count, place: place, token: token, isReadBack: isReadBack, memory: memory)
     world.log(transfer.name)
     check(transfer)
     transfers.append(transfer)
     use(transfer, begins: true)
     if isRead, pagesInUse > pageLimit, transfer.isFirst { world.complain("\(transfer.name): \(pagesInUse) pages in use of \(pageLimit)") }
-    if let claim = transfer.claim { claim.watch.begins(claim, position, count, isZeroing: false) }
+    if let claim = transfer.claim {
+      if isReadBack {
+        claim.watch.beginsReadBack(claim, position, count)
+      } else {
+        claim.watch.begins(claim, position, count, isZeroing: false)
+      }
+    }
     medium.submit(transfer) { [self] result in end(transfer, result) }
   }
 
@@ -92,10 +99,16 @@ final class TransfersInFlight: @unchecked Sendable {
     if !transfer.isUnchanged { world.complain("\(transfer.name): its memory changed under way") }
     transfers.removeAll { $0 === transfer }
     use(transfer, begins: false)
-    if result > 0 {
+    if result > 0, !transfer.isReadBack {
       if transfer.isRead { bytesRead += UInt64(result) } else { bytesWritten += UInt64(result) }
     }
-    if let claim = transfer.claim { claim.watch.ends(claim, transfer.position, transfer.count, result, isRefused: false) }
+    if let claim = transfer.claim {
+      if transfer.isReadBack {
+        claim.watch.endsReadBack(claim, transfer.position, transfer.count, result)
+      } else {
+        claim.watch.ends(claim, transfer.position, transfer.count, result, isRefused: false)
+      }
+    }
     completions.append(Completion(token: transfer.token, result: result))
   }
 }
