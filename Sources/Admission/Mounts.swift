@@ -9,6 +9,8 @@ struct Mounts: Equatable {
   var type: String
   /// What was named as the device: its path as a rule.
   var source: String
+  /// Whether the file system is, whatever this mount of it.
+  var isWritable = true
 
   static func all() -> [Mounts] { parse(KernelText.read("/proc/self/mountinfo") ?? "") }
 
@@ -20,7 +22,7 @@ struct Mounts: Equatable {
       guard numbers.count == 2 else { return nil }
       return Mounts(
         device: kcs_device(numbers[0], numbers[1]), point: fields[4].unescaped, type: String(fields[dash + 1]),
-        source: fields[dash + 2].unescaped)
+        source: fields[dash + 2].unescaped, isWritable: fields.count < dash + 4 || fields[dash + 3].split(separator: ",").contains("rw"))
     }
   }
 

@@ -30,4 +30,6 @@ struct DeviceFacts: Sendable {
   var zeroes: Bool
   /// Whether it has to be written in ascending order.
   var isZoned: Bool
+  /// Of a regular file.
+  var version: FileVersion?
 }
