@@ -12,7 +12,10 @@ struct Mounts: Equatable {
   /// Whether the file system is, whatever this mount of it.
   var isWritable = true
 
-  static func all() -> [Mounts] { parse(KernelText.read("/proc/self/mountinfo") ?? "") }
+  static func all() -> [Mounts] { parse(table()) }
+
+  /// The table itself.
+  static func table() -> String { KernelText.read("/proc/self/mountinfo") ?? "" }
 
   static func parse(_ table: String) -> [Mounts] {
     table.split(separator: "\n").compactMap { line in

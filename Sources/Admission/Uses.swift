@@ -10,9 +10,7 @@ extension Admission {
 
   /// Whether a file system that lies on an open source, or on a part of it, is mounted and may be written: then what is read of it fits
   /// together only by luck.
-  public func isMountedForWriting(_ source: Endpoint) -> Bool {
-    Holder(writable: Mounts.all()).hasMount(source.device.key, LoopDevices.ofThisMachine.setUp())
-  }
+  public func isMountedForWriting(_ source: Endpoint) -> Bool { mounted.isMountedForWriting(source.device.key) }
 }
 
 /// What lies on the bytes of a destination and is in use, beside what O_EXCL and a lock tell of: loop devices over it or over a part
