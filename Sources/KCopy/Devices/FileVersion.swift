@@ -7,8 +7,9 @@ internal import CSystemShims
 public struct FileVersion: Sendable, Equatable {
   /// In bytes.
   public var size: UInt64
-  /// `st_mtime` and `st_ctime`, in nanoseconds since the epoch.
+  /// `st_mtime`, in nanoseconds since the epoch.
   public var modified: UInt64
+  /// `st_ctime`, likewise; nobody can set it back.
   public var changed: UInt64
 
   /// A version as it was kept.
