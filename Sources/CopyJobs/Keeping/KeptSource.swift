@@ -16,8 +16,8 @@ extension JobLife {
   mutating func takeSource(from text: String) throws(Refusal) {
     let words = try KeptWords(text)
     warnings = JobWarnings(words["warning"])
-    guard !words["source_changed"].isEmpty else { return }
-    sourceVersion = FileVersion(
-      size: try words.number("source_size"), modified: try words.number("source_modified"), changed: try words.number("source_changed"))
+    let changed = try words.number("source_changed")
+    guard changed > 0 else { return }
+    sourceVersion = FileVersion(size: try words.number("source_size"), modified: try words.number("source_modified"), changed: changed)
   }
 }
