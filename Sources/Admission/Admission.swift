@@ -128,7 +128,7 @@ public final class Admission: Sendable {
   // MARK: Steps
 
   /// Walks a path and looks at what it leads to, before it is opened.
-  private func find(_ path: String, for caller: Caller) throws(Objection) -> (descriptor: Int32, key: DeviceKey) {
+  func find(_ path: String, for caller: Caller) throws(Objection) -> (descriptor: Int32, key: DeviceKey) {
     try caller.opening(path) { () throws(Objection) in
       let descriptor = try caller.openPath(path)
       do throws(Objection) {
@@ -280,7 +280,7 @@ extension Caller {
   fileprivate static func refused(_ errno: Int32) -> DeviceError { DeviceError(errno: errno, call: "setresuid") }
 
   /// Does something about a path with the caller's rights.
-  fileprivate func opening<R>(_ path: String, _ body: () throws(Objection) -> R) throws(Objection) -> R {
+  func opening<R>(_ path: String, _ body: () throws(Objection) -> R) throws(Objection) -> R {
     let failure: (Int32) -> Objection = { Objection($0, "\(path): the daemon can't act as uid \(self.uid): \(Admission.text($0))") }
     return try acting(failure: failure, body)
   }

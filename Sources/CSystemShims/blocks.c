@@ -49,6 +49,20 @@ int kcs_zero_range(int fd, uint64_t offset, uint64_t count) {
   return fallocate(fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
 }
 
+int kcs_punch_hole(int fd, uint64_t offset, uint64_t count) {
+  return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count) < 0 ? -errno : 0;
+}
+
+int64_t kcs_seek_data(int fd, uint64_t offset) {
+  off_t found = lseek(fd, (off_t)offset, SEEK_DATA);
+  return found < 0 ? -errno : found;
+}
+
+int64_t kcs_seek_hole(int fd, uint64_t offset) {
+  off_t found = lseek(fd, (off_t)offset, SEEK_HOLE);
+  return found < 0 ? -errno : found;
+}
+
 int kcs_eventfd_wait_until(int fd, uint64_t deadline) {
   while (1) {
     uint64_t now = kcs_monotonic();

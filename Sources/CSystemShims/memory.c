@@ -89,3 +89,12 @@ int kcs_memory_available(uint64_t *bytes) {
   }
   return 0;
 }
+
+int kcs_is_zero(const void *bytes, uint64_t count) {
+  const unsigned char *start = bytes;
+  /* Data shows in the first bytes, mostly; the rest is then compared with itself, a little further on. */
+  uint64_t first = count < 16 ? count : 16;
+  for (uint64_t i = 0; i < first; i++)
+    if (start[i]) return 0;
+  return count <= 16 || memcmp(start, start + 16, count - 16) == 0;
+}

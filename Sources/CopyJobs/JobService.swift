@@ -35,6 +35,7 @@ public final class JobService: Sendable {
   let table = JobTable()
   let claims: Claims
   let descriptors = DescriptorBudget()
+  let domains = DomainBudget()
   let unfinished: Locked<Int> = Locked(0)
   let someEnded = Semaphore()
   let journal: Journal
@@ -140,9 +141,8 @@ public final class JobService: Sendable {
 
   func admitting(_ isAwaited: @escaping () -> Bool) -> Admitting {
     Admitting(
-      admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, succession: succession,
-      nextNumber: nextNumber,
-      keeps: !keepsNothing, isAwaited: isAwaited)
+      admission: admission, table: table, clients: clients, claims: claims, descriptors: descriptors, domains: domains,
+      succession: succession, nextNumber: nextNumber, keeps: !keepsNothing, isAwaited: isAwaited)
   }
 
   private func nextNumber() throws(Refusal) -> UInt64 {

@@ -27,6 +27,9 @@ public struct CopyOptions: Sendable {
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.
   public var fillsTailWithZeroes = false
+  /// Holes of the source, and runs of at least 4 KiB of zeroes in it, aren't moved: a file gets holes there, and a block device is
+  /// asked to zero them by itself.  What can't do that gets the zeroes written; never is anything left as it was.
+  public var keepsHoles = false
   /// What an error does to the rest of the copy.
   public var errors = ErrorMode.drop
   /// In which order every destination is written.

@@ -39,6 +39,26 @@ internal import Glibc
     withBytes(offset, count: count) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) }
   }
 
+  /// The runs of zeroes in a part, looked at in units; what is left of the last one is not looked at.
+  ///
+  /// - Returns: ascending, in bytes from `offset`.
+  public func blanks(_ offset: Int, count: Int, unit: Int) -> [Range<Int>] {
+    var found: [Range<Int>] = []
+    withBytes(offset, count: count) { bytes in
+      var start = 0
+      while start + unit <= count {
+        defer { start += unit }
+        guard kcs_is_zero(bytes.baseAddress! + start, UInt64(unit)) != 0 else { continue }
+        if let last = found.last, last.upperBound == start {
+          found[found.count - 1] = last.lowerBound..<start + unit
+        } else {
+          found.append(start..<start + unit)
+        }
+      }
+    }
+    return found
+  }
+
   /// Reads into a part from a file, as `pread(2)` does.
   ///
   /// - Returns: the number of bytes read, or the negative errno.

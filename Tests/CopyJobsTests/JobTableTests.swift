@@ -7,7 +7,7 @@ struct JobTableTests {
   static func job(_ id: UInt64, _ name: String, uid: UInt32 = 0, _ changes: JobChanges = JobChanges()) -> Job {
     let facts = Job.Facts(
       id: id, name: name, uid: uid, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
-    return Job(facts, Job.Plan(spec: "", bytesTotal: 1), permissions: 0o755, changes)
+    return Job(facts, Job.Plan(spec: "", count: 1), permissions: 0o755, changes)
   }
 
   @Test("A job is found by its name and its number until it is removed, and its name is nobody else's")

@@ -49,7 +49,7 @@ struct JobWorkTests {
     let facts = Job.Facts(
       id: 1, name: "a", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 0)
     let plan = Job.Plan(
-      spec: "", bytesTotal: bytes, destinations: [Job.Destination(path: "/a", device: Job.Identified(identity: "", birth: 0))])
+      spec: "", count: bytes, destinations: [Job.Destination(path: "/a", device: Job.Identified(identity: "", birth: 0))])
     return Job(facts, plan, permissions: 0o755, JobChanges())
   }
 

@@ -35,7 +35,7 @@ struct KeptJobTests {
   }
 
   private static func job(_ row: JobRow) throws(Refusal) -> Job {
-    try Job(row, JobRecord.parse(Array(row.spec.utf8), allowingName: false), JobChanges())
+    try Job(row, JobRecord.parse(Array(row.spec.utf8), allowingName: false), JobChanges(), DomainBudget())
   }
 
   @Test("A job that has ended is written as it was read, in each state", arguments: ["done", "failed", "cancelled"])

@@ -30,9 +30,9 @@ extension Target {
           state: state, attempt: total, progress: progress, startedAt: total, finishedAt: total,
           destinations: record.to.map { _ in Standing.Destination(progress: line(), map: map) }),
         devices: record.to.map { _ in line() })
-      let job = try Job(row, record, JobChanges())
+      let job = try Job(row, record, JobChanges(), DomainBudget())
       look(at: job)
-      let again = try Job(job.row, record, JobChanges())
+      let again = try Job(job.row, record, JobChanges(), DomainBudget())
       hold(again.row == job.row, "what is kept of it has changed: \(job.row) \(again.row)")
     } catch {
       hold(!error.text.isEmpty, "nothing is said")
@@ -82,7 +82,7 @@ extension Target {
     // The bytes as extents of any length.
     var map = RangeMap(count: count)
     while !code.isEmpty, count > 0 {
-      let statuses: [RangeMap.Status] = [.missing, .durable, .failed]
+      let statuses: [RangeMap.Status] = [.missing, .durable, .failed, .outside]
       let status = statuses[Int(code.takeNumber() % 3)]
       let (one, other) = (code.takeNumber(bytes: 8) % count, code.takeNumber(bytes: 8) % count)
       map.set(min(one, other)..<max(one, other), status)

@@ -17,7 +17,7 @@ struct JobTextTests {
     let facts = Job.Facts(
       id: 12, name: "nightly", uid: 1000, gid: 100, operation: "copy", client: "default",
       context: "for \u{fc}ber 'all' \"of\" it\\", queuedAt: 1_700_000_000_000_000_000)
-    let plan = Job.Plan(spec: "from=/a@0+1B to=/b@0+1B", bytesTotal: 1 << 40, destinations: destinations)
+    let plan = Job.Plan(spec: "from=/a@0+1B to=/b@0+1B", count: 1 << 40, destinations: destinations)
     return Job(facts, plan, permissions: 0o755, JobChanges())
   }
 
@@ -60,7 +60,7 @@ struct JobTextTests {
     ]
     let destinations = names.map { Job.Destination(path: "/dev/x", device: Job.Identified(identity: $0, birth: 0)) }
     let facts = Job.Facts(id: 1, name: "x", uid: 0, gid: 0, operation: "copy", client: "default", context: "", queuedAt: 1)
-    let job = Job(facts, Job.Plan(spec: "", bytesTotal: 1, destinations: destinations), permissions: 0o755, JobChanges())
+    let job = Job(facts, Job.Plan(spec: "", count: 1, destinations: destinations), permissions: 0o755, JobChanges())
     let text = String(decoding: JobText.status(job), as: UTF8.self)
     #expect(text.contains("dest0_id='\(String(repeating: "?", count: 64))'\n") && text.contains("dest3_id='a b'\n"), "\(text)")
     #expect(

@@ -71,7 +71,7 @@ struct MapTextTests {
       Job.Destination(path: "/a", device: Job.Identified(identity: "", birth: 0)),
       Job.Destination(path: path, device: Job.Identified(identity: "", birth: 0), mapStart: 1 << 20),
     ]
-    let job = Job(facts, Job.Plan(spec: "", bytesTotal: 1 << 20, destinations: destinations), permissions: 0o755, JobChanges())
+    let job = Job(facts, Job.Plan(spec: "", count: 1 << 20, destinations: destinations), permissions: 0o755, JobChanges())
     let progress = CopyProgress(destinations: [DestinationProgress(), DestinationProgress()])
     job.conclude(KCopy.Notification(wasCancelled: true, progress: progress, maps: [Self.mixed, Self.mixed]))
     job.end()

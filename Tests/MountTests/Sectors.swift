@@ -17,3 +17,12 @@ extension Job {
 
 /// Whole blocks of 4096 bytes around some sectors: what is read may be rounded to them.
 func blocks(_ sectors: some Sequence<Int>) -> Set<Int> { Set(sectors.flatMap { Array($0 / 8 * 8..<$0 / 8 * 8 + 8) }) }
+
+extension Workbench {
+  /// A directory on a new file system of a type, on a disk in memory.
+  func fileSystem(_ type: String, size: Int = 320 << 20) throws -> String {
+    let loop = try loop(size: size)
+    try run("mkfs.\(type)", "-q", loop.path).orThrow()
+    return try keep(Mount(type: type, device: loop.path, on: "\(disk)/\(type)")).path
+  }
+}

@@ -83,6 +83,11 @@ int kcs_fsync(int fd);
 int kcs_ftruncate(int fd, uint64_t size);
 int kcs_fallocate_keep(int fd, uint64_t offset, uint64_t count);  /* allocates, FALLOC_FL_KEEP_SIZE */
 int kcs_zero_range(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_ZERO_RANGE */
+int kcs_punch_hole(int fd, uint64_t offset, uint64_t count);      /* FALLOC_FL_PUNCH_HOLE; the size stays */
+/* Where the next data or hole begins, from an offset on: the offset, or -errno; ENXIO: there is no data any more. */
+int64_t kcs_seek_data(int fd, uint64_t offset);
+int64_t kcs_seek_hole(int fd, uint64_t offset);
+int kcs_is_zero(const void *bytes, uint64_t count);               /* whether all are; any length and place */
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */
 int kcs_unlinkat(int dirfd, const char *name);

@@ -288,7 +288,7 @@ extension Job {
       progress.destinations[index] = destination
     }
     progress.bytesDurable =
-      common(lacking.map { life.maps.indices.contains($0) ? life.maps[$0] : RangeMap(count: life.plan.bytesTotal) })
+      common(lacking.map { life.maps.indices.contains($0) ? life.maps[$0] : life.plan.map() })
       ?? life.plan.bytesTotal
     progress.bytesDone = progress.bytesDurable
     return progress

@@ -23,12 +23,24 @@ public final class Job: Sendable {
     /// The record, normalised, one line without its newline.
     public var spec: String
     /// The length of the region, in bytes; 0 while it isn't known.
-    public var bytesTotal: UInt64 = 0
+    public var count: UInt64 = 0
+    /// What of the region is copied; `nil`: all of it.
+    var domain: Domain?
     /// What was read; `nil` where nothing is, or it isn't known yet.
     var source: Identified?
     public var destinations: [Destination] = []
     /// Whether sizes and identities are those of the devices.
     var isResolved = true
+
+    /// What is to be copied, in bytes.
+    public var bytesTotal: UInt64 { domain?.count ?? count }
+
+    /// The map of a destination all of whose bytes are like this.
+    func map(_ status: RangeMap.Status = .missing) -> RangeMap {
+      guard var map = domain?.map else { return RangeMap(count: count, status: status) }
+      map.replace(.missing, with: status)
+      return map
+    }
 
     mutating func forgetFingerprints() {
       source?.fingerprint = ""

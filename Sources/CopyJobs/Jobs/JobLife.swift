@@ -118,9 +118,9 @@ struct JobLife {
     if let work { return work.map(of: destination) }
     if maps.indices.contains(destination) { return maps[destination] }
     // A job that is done has all of it, one that never began nothing.
-    guard (state ?? ending) == .done, let last else { return RangeMap(count: plan.bytesTotal) }
+    guard (state ?? ending) == .done, let last else { return plan.map() }
     let isDurable = last.destinations[destination].bytesDurable == plan.bytesTotal
-    return RangeMap(count: plan.bytesTotal, status: isDurable ? .durable : .written)
+    return plan.map(isDurable ? .durable : .written)
   }
 
   // MARK: Following

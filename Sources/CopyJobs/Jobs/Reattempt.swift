@@ -32,7 +32,7 @@ struct Reattempt: Sendable {
     }
     // Of those that are left all may have been done before.
     if !part.destinations.contains(where: { $0.state != .failed }), before.contains(where: { $0.state == .done }) {
-      progress.bytesDone = maps.first?.count ?? 0
+      progress.bytesDone = maps.first?.bytesToCopy ?? 0
       progress.bytesDurable = progress.bytesDone
     }
     progress.firstError = failures.first ?? moved(part.firstError)

@@ -30,7 +30,7 @@ extension JobService {
       do throws(Refusal) {
         let record = try JobRecord.parse(Array(row.spec.utf8), allowingName: false)
         let predecessors = try Predecessors.ids(kept: row.predecessors, of: row.id)
-        restore(try Job(row, record, changes), after: predecessors)
+        restore(try Job(row, record, changes, domains), after: predecessors)
       } catch {
         throw JournalError(
           errno: EINVAL, "the journal is damaged: job \(row.name) (number \(row.id)): \(error.text); it is left as it is")

@@ -15,7 +15,7 @@ extension Job {
   private func row(of life: JobLife) -> JobRow {
     JobRow(
       id: facts.id, name: facts.name, uid: facts.uid, gid: facts.gid, mode: life.permissions, caller: caller?.kept ?? "",
-      spec: life.plan.spec, source: life.plan.source?.kept ?? "", bytesTotal: life.plan.isResolved ? life.plan.bytesTotal : nil,
+      spec: life.plan.spec, source: life.plan.source?.kept ?? "", bytesTotal: life.plan.isResolved ? life.plan.count : nil,
       ctl: life.settings.text, queuedAt: facts.queuedAt, standing: life.standing, devices: life.plan.destinations.map(\.device.kept),
       predecessors: life.predecessors?.kept ?? "")
   }
@@ -26,7 +26,7 @@ extension Job {
   /// A job that an earlier daemon has left: final, or with nothing open yet.
   ///
   /// - Throws: EINVAL for what only a damaged journal holds.
-  convenience init(_ row: JobRow, _ record: JobRecord, _ changes: JobChanges) throws(Refusal) {
+  convenience init(_ row: JobRow, _ record: JobRecord, _ changes: JobChanges, _ domains: DomainBudget) throws(Refusal) {
     guard let caller = Caller(kept: row.caller, uid: row.uid, gid: row.gid) else {
       throw Refusal(errno: EINVAL, column: 0, text: "the caller is \"\(row.caller)\"")
     }
@@ -43,7 +43,7 @@ extension Job {
     guard row.bytesTotal ?? 0 <= ByteSize.maximum - last else {
       throw Refusal(errno: EINVAL, column: 0, text: "the region ends beyond 2^63-1 bytes")
     }
-    var plan = Plan(spec: row.spec, bytesTotal: row.bytesTotal ?? 0, isResolved: row.bytesTotal != nil)
+    var plan = Plan(spec: row.spec, count: row.bytesTotal ?? 0, isResolved: row.bytesTotal != nil)
     if !row.source.isEmpty { plan.source = try Identified(kept: row.source) }
     for (text, device) in zip(record.to, row.devices) {
       plan.destinations.append(
@@ -53,7 +53,7 @@ extension Job {
       id: row.id, name: row.name, uid: row.uid, gid: row.gid, operation: record.op.rawValue, client: record.client,
       context: record.context, queuedAt: row.queuedAt)
     self.init(facts, plan, caller: caller, permissions: row.mode, changes)
-    let restored = try JobLife(plan, row)
+    let restored = try JobLife(plan, row, domains)
     life.withLock { $0 = restored }
   }
 }
@@ -92,7 +92,7 @@ extension JobLife {
   private static let unfinished = "unfinished"
 
   /// - Throws: EINVAL for what only a damaged journal holds.
-  init(_ plan: Job.Plan, _ row: JobRow) throws(Refusal) {
+  init(_ plan: Job.Plan, _ row: JobRow, _ domains: DomainBudget) throws(Refusal) {
     self.init(plan, permissions: row.mode)
     let standing = row.standing
     attempt = standing.attempt
@@ -103,7 +103,13 @@ extension JobLife {
     progress.startedAt = standing.startedAt
     self.refusal = refusal
     try takeSource(from: standing.progress)
-    maps = try standing.destinations.map { (kept) throws(Refusal) in try MapCode.decode(kept.map, count: plan.bytesTotal) }
+    maps = try standing.destinations.map { (kept) throws(Refusal) in try MapCode.decode(kept.map, count: plan.count) }
+    if let first = maps.first {
+      self.plan.domain = Domain(keptIn: first, copies: maps.count, of: row.uid, domains)
+      guard maps.allSatisfy({ $0.runs(of: .outside) == first.runs(of: .outside) }) else {
+        throw Refusal(errno: EINVAL, column: 0, text: "the maps of the destinations leave out different ranges")
+      }
+    }
     if standing.state != Self.unfinished {
       guard let end = JobState(rawValue: standing.state), end.isFinal else {
         throw Refusal(errno: EINVAL, column: 0, text: "the state is \"\(standing.state)\"")

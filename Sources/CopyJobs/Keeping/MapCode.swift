@@ -4,8 +4,8 @@ internal import KCopy
 /// A map as the journal keeps it: extents from the start of the region, each as its length and what is known of it.
 ///
 /// One byte for the version, then a number per extent, seven bits a byte, the low ones first: the length times four, plus 0
-/// for what is missing, 1 for durable, 2 for failed.  What is written and not flushed is missing: a restart can't know better.
-/// An extent whose length times four is no number of 64 bits, of a sparse file for one, is several.
+/// for what is missing, 1 for durable, 2 for failed, 3 for outside of what is to be copied.  What is written and not flushed is
+/// missing: a restart can't know better.  An extent whose length times four is no number of 64 bits, of a sparse file for one, is several.
 enum MapCode {
   private static let version: UInt8 = 1
   private static let longest = UInt64.max >> 2
@@ -20,6 +20,7 @@ enum MapCode {
         case .missing, .written: 0
         case .durable: 1
         case .failed: 2
+        case .outside: 3
         }
       var left = extent.count
       while left > longest {
@@ -57,7 +58,7 @@ enum MapCode {
       case 0: break
       case 1: map.set(start..<start + length, .durable)
       case 2: map.set(start..<start + length, .failed)
-      default: throw broken
+      default: map.set(start..<start + length, .outside)
       }
       start += length
       (rest, shift) = (0, 0)

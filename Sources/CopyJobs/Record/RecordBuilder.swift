@@ -107,6 +107,9 @@ struct RecordBuilder {
     if record.verify && record.sync == .none {
       throw refusal(at: .verify, "verify=yes reads back what was flushed: it does not go with sync=none")
     }
+    if record.domain != nil, record.op != .copy {
+      throw refusal(at: .domain, "op=\(record.op.rawValue) has no source, and so no domain of one: leave domain away")
+    }
     return record
   }
 

@@ -22,6 +22,8 @@ struct AdmittedJob: Sendable {
   /// The texts of their fingerprints, the source's first; empty where nothing outlives the daemon.
   let fingerprints: [String]
   let regions: Regions
+  /// What of the regions is copied; `nil`: all.
+  let domain: Domain?
   let claims: [Claims.Claim]
   let claimOwner: Claims.Owner
   /// The jobs that it comes after.
@@ -30,7 +32,10 @@ struct AdmittedJob: Sendable {
   let warnings: JobWarnings
 
   /// The length of each region, in bytes; 0 where nothing is copied.
-  var bytesTotal: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }
+  var count: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }
+
+  /// With what its destinations begin, for the engine; none where nothing is left out.
+  var startingMaps: [RangeMap] { domain.map { Array(repeating: $0.map, count: destinations.count) } ?? [] }
 
   /// All that is open, in the order in which it was opened.
   var endpoints: [Endpoint] { (source.map { [$0] } ?? []) + destinations }
@@ -45,7 +50,7 @@ struct AdmittedJob: Sendable {
         identity: endpoint.identity, birth: endpoint.birth, fingerprint: fingerprints.indices.contains(index) ? fingerprints[index] : "")
     }
     return Job.Plan(
-      spec: spec, bytesTotal: bytesTotal, source: source == nil ? nil : known.first,
+      spec: spec, count: count, domain: domain, source: source == nil ? nil : known.first,
       destinations: zip(destinations, known.suffix(destinations.count)).enumerated().map { index, destination in
         Job.Destination(
           path: destination.0.path, device: destination.1, mapStart: (regions.source ?? regions.destinations[index]).start)

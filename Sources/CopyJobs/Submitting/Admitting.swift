@@ -11,6 +11,7 @@ struct Admitting {
   let clients: ClientTable
   let claims: Claims
   let descriptors: DescriptorBudget
+  let domains: DomainBudget
   let succession: Succession
   let nextNumber: () throws(Refusal) -> UInt64
   /// Whether a restart has to know the devices again.
@@ -106,7 +107,9 @@ struct Admitting {
           destinations.append(
             try open(text, caller, &opened) { () throws(Objection) in try openDestination(text.path, creates: record.create, caller) })
         }
-        let job = try claim(candidate, source: source, destinations: destinations, uid: caller.uid)
+        let job = try claim(candidate, source: source, destinations: destinations, uid: caller.uid) { (regions) throws(Refusal) in
+          try domain(record, regions, for: caller)
+        }
         do throws(Refusal) {
           try refuseUsed(destinations, job.claims.suffix(destinations.count), columns: record.to.map(\.column))
         } catch {
@@ -179,18 +182,22 @@ struct Admitting {
   }
 
   /// Resolves the regions of what is open, and claims them.
+  ///
+  /// - Parameter domain: what of the regions is copied.
   func claim(
-    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], uid: UInt32
+    _ candidate: Candidate, source: Endpoint?, destinations: [Endpoint], uid: UInt32,
+    domain: (Regions) throws(Refusal) -> Domain?
   ) throws(Refusal) -> AdmittedJob {
     let record = candidate.record
     let resolution = try Resolution(record, source: source, destinations: destinations)
+    let domain = try domain(resolution.regions)
     let wanted = resolution.claims(source: source, destinations: destinations)
     let owner = try claims.take(wanted, for: candidate.claimant(of: uid), columns: columns(of: record))
     let fingerprints = keeps ? ((source.map { [$0] } ?? []) + destinations).map { places.fingerprint(of: $0, admission) } : []
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
-      destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, claims: wanted, claimOwner: owner,
-      predecessors: candidate.predecessors, warnings: source.map(warnings) ?? [])
+      destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, domain: domain, claims: wanted,
+      claimOwner: owner, predecessors: candidate.predecessors, warnings: source.map(warnings) ?? [])
   }
 
   /// What is to be said of an open source.

@@ -49,7 +49,7 @@ extension Admitting {
           missing.append(try self.missing(text, not: missing, caller))
         }
       }
-      let text = try resolved(candidate, source, found, for: caller.uid)
+      let text = try resolved(candidate, source, found, for: caller)
       for endpoint in opened.reversed() { admission.undo(endpoint) }
       opened = []
       return text
@@ -71,7 +71,8 @@ extension Admitting {
   }
 
   /// The record with the regions that it comes to, and what stands there now.
-  private func resolved(_ candidate: Candidate, _ source: Endpoint?, _ found: [Int: Endpoint], for uid: UInt32) throws(Refusal) -> String {
+  private func resolved(_ candidate: Candidate, _ source: Endpoint?, _ found: [Int: Endpoint], for caller: Caller) throws(Refusal) -> String
+  {
     let record = candidate.record
     let present = found.keys.sorted()
     let endpoints = present.compactMap { found[$0] }
@@ -79,7 +80,7 @@ extension Admitting {
     part.to = present.map { record.to[$0] }
     let resolution = try Resolution(part, source: source, destinations: endpoints)
     let wanted = resolution.claims(source: source, destinations: endpoints)
-    try claims.check(wanted, for: candidate.claimant(of: uid), columns: columns(of: part))
+    try claims.check(wanted, for: candidate.claimant(of: caller.uid), columns: columns(of: part))
     try refuseUsed(endpoints, wanted.suffix(endpoints.count), columns: part.to.map(\.column))
 
     let count = resolution.regions.source?.count ?? record.to.first?.count ?? 0
@@ -93,7 +94,7 @@ extension Admitting {
       return whole
     }
     var text = Array(record.normalised(from: record.from.map(whole), to: record.to.map(whole)).utf8)
-    Words.appendWord("bytes_total", count, to: &text)
+    Words.appendWord("bytes_total", try domain(record, resolution.regions, for: caller)?.count ?? count, to: &text)
     if let source {
       Words.appendWord("source_size", source.device.size, to: &text)
       Words.appendWord("warning", warnings(source).text, to: &text)

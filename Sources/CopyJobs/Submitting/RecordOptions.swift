@@ -7,6 +7,7 @@ extension JobRecord {
     options.flushes = sync == .end
     // What ends inside a block is a source; zeroes have the length that is asked for.
     options.fillsTailWithZeroes = tailZero && op == .copy
+    options.keepsHoles = sparse
     options.errors =
       switch errors {
       case .drop: .drop

@@ -46,7 +46,11 @@ extension Admitting {
           reopening.found = []
         }
         let admitted = try claim(
-          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), uid: caller.uid)
+          reopening.part, source: reopening.source, destinations: reopening.found.map(\.endpoint), uid: caller.uid
+        ) { _ in
+          // What was to be copied when the job was accepted, whatever the mapfile says by now.
+          life.plan.domain
+        }
         descriptors.charge(admitted.source, admitted.destinations, to: caller.uid, taken: need)
         return (admitted, reopening.reattempt)
       }
@@ -68,7 +72,7 @@ extension Admitting {
     if creates, endpoint.wasMade { return endpoint }
     do throws(Refusal) {
       try check(endpoint, against: reopening.plan.destinations[index].device, &reopening, text.column, destination: index)
-      let region = Region(endpoint.device, start: text.start, count: reopening.plan.bytesTotal)
+      let region = Region(endpoint.device, start: text.start, count: reopening.plan.count)
       try refuseUsed([endpoint], [Claims.Claim(endpoint, region, isWrite: true)], columns: [text.column])
       if reopening.doubtful.contains(index) { try compare(index, endpoint, &reopening) }
       return endpoint
@@ -152,10 +156,10 @@ private struct Reopening {
     plan = life.plan
     progress = life.progress
     let flushes = candidate.record.sync == .end
-    let (progress, count) = (progress, plan.bytesTotal)
+    let (progress, plan) = (progress, plan)
     maps = plan.destinations.indices.map { index in
-      if progress.destinations[index].state == .done, flushes { return RangeMap(count: count, status: .durable) }
-      return life.maps.indices.contains(index) ? life.maps[index] : RangeMap(count: count)
+      if progress.destinations[index].state == .done, flushes { return plan.map(.durable) }
+      return life.maps.indices.contains(index) ? life.maps[index] : plan.map()
     }
     let unfinished = plan.destinations.indices.filter { progress.destinations[$0].state != .done || !flushes }
     if case .restart(let parked) = cause {
@@ -181,11 +185,11 @@ private struct Reopening {
     failures.append(
       known
         ?? TransferError(
-          errno: errno, step: .write, destination: index, offset: candidate.record.to[index].start, length: plan.bytesTotal))
+          errno: errno, step: .write, destination: index, offset: candidate.record.to[index].start, length: plan.count))
   }
 
   /// Nothing of it counts any more.
-  mutating func forget(_ index: Int) { maps[index] = RangeMap(count: plan.bytesTotal) }
+  mutating func forget(_ index: Int) { maps[index] = plan.map() }
 
   /// The last of what is durable, up to a MiB of it in whole blocks.
   func lastDurable(_ index: Int, block: UInt64) -> Range<UInt64>? {

@@ -6,8 +6,6 @@ extension JobRecord {
     let asked: [(key: String, isAsked: Bool, value: String)] = [
       ("verify", verify, "yes"),
       ("hash", hash != nil, hash ?? ""),
-      ("sparse", sparse, "yes"),
-      ("domain", domain != nil, domain ?? ""),
     ]
     if let first = asked.first(where: \.isAsked) {
       throw Refusal(errno: EINVAL, column: column(of: first.key), text: "\(first.key)=\(first.value) is not done by this version")

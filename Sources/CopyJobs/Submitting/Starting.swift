@@ -160,7 +160,7 @@ extension JobService {
       options.startsPaused = life.isPauseRequested
       life.settings.apply(to: &options)
     }
-    let maps = again?.startingMaps ?? []
+    let maps = again?.startingMaps ?? admitted.startingMaps
     let changed: @Sendable () -> Void = { job.lookAgain() }
     var checkpointed: (@Sendable () -> Void)?
     if !keepsNothing {

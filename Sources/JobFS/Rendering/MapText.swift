@@ -15,7 +15,7 @@ enum MapText {
   ///   - title: the comments at its head; a reader takes the first 127 bytes of a line.
   static func text(_ map: RangeMap, from start: UInt64, _ title: [String]) -> [UInt8] {
     let blocks = blocks(of: map)
-    let rest = blocks.first { $0.status == "?" }
+    let rest = map.extents.first { $0.status == .missing || $0.status == .written }
     var text = title.map { "# \(Words.printable($0.utf8, limit: .max))\n" }.joined()
     text += "# current_pos  current_status  current_pass\n"
     let position = hexadecimal(start + (rest?.start ?? map.count))
@@ -34,6 +34,7 @@ enum MapText {
   }
 
   /// What is not known to be on the medium has yet to be copied: so neighbours are one block whether they are written or not.
+  /// What is outside of the domain stays untried, as in ddrescue's own maps.
   private static func blocks(of map: RangeMap) -> [Block] {
     var blocks: [Block] = []
     for extent in map.extents {
@@ -41,7 +42,7 @@ enum MapText {
         switch extent.status {
         case .durable: "+"
         case .failed: "-"
-        case .written, .missing: "?"
+        case .written, .missing, .outside: "?"
         }
       if blocks.last?.status == status {
         blocks[blocks.count - 1].end = extent.end

@@ -167,8 +167,8 @@ public final class Device: Sendable {
   var zeroes: Bool { facts.zeroes && !refusesZeroing.load(ordering: .relaxed) }
 
   /// Zeroes a range without moving zeroes; a device that refuses is not asked again.
-  func zero(at position: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void) {
-    medium.zero(at: position, count: count) { result in
+  func zero(at position: UInt64, count: UInt64, asHole: Bool, _ done: @escaping @Sendable (Int32) -> Void) {
+    medium.zero(at: position, count: count, asHole: asHole) { result in
       if result == EOPNOTSUPP { self.refusesZeroing.store(true, ordering: .relaxed) }
       done(result)
     }

@@ -6,7 +6,18 @@ protocol DeviceMedium: Sendable {
   func flush(_ done: @escaping @Sendable (Int32) -> Void)
 
   /// Fills a range with zeroes without moving them; 0, or the errno.  EOPNOTSUPP: they have to be written.
-  func zero(at position: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void)
+  ///
+  /// - Parameter asHole: where that is a way to zero a range, what it takes on the medium is given back.
+  func zero(at position: UInt64, count: UInt64, asHole: Bool, _ done: @escaping @Sendable (Int32) -> Void)
+
+  /// Looks for ranges that nothing was ever written to, and that read as zeroes.
+  ///
+  /// - Parameters:
+  ///   - range: where it looks, in bytes.
+  ///   - most: the most holes that it finds in one go.
+  ///   - done: gets the holes, ascending, and how far it has looked: less than all where there were more.
+  func findHoles(
+    in range: Range<UInt64>, most: Int, _ done: @escaping @Sendable (_ holes: [Range<UInt64>], _ end: UInt64) -> Void)
 
   /// The size now, in bytes.
   func currentSize() throws(DeviceError) -> UInt64

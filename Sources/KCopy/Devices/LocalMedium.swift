@@ -66,13 +66,44 @@ final class LocalMedium: DeviceMedium {
     return 0
   }
 
-  func zero(at position: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void) {
+  func zero(at position: UInt64, count: UInt64, asHole: Bool, _ done: @escaping @Sendable (Int32) -> Void) {
     let taken = perform {
+      // Of a block device a hole would be trimmed, which not every device reads as zeroes.
+      let punched = asHole && self.buffered != nil ? -kcs_punch_hole(self.descriptor, position, count) : EOPNOTSUPP
+      if !Self.isRefusal(punched) { return done(punched) }
       let result = -kcs_zero_range(self.descriptor, position, count)
-      // Whatever says that this call is not for this file: then the zeroes are written.
-      done([EOPNOTSUPP, ENOSYS, EINVAL, ENOTTY].contains(result) ? EOPNOTSUPP : result)
+      done(Self.isRefusal(result) ? EOPNOTSUPP : result)
     }
     if !taken { done(EAGAIN) }
+  }
+
+  /// Whatever says that a call is not for this file.
+  private static func isRefusal(_ errno: Int32) -> Bool { [EOPNOTSUPP, ENOSYS, EINVAL, ENOTTY].contains(errno) }
+
+  func findHoles(
+    in range: Range<UInt64>, most: Int, _ done: @escaping @Sendable (_ holes: [Range<UInt64>], _ end: UInt64) -> Void
+  ) {
+    // A block device doesn't say; nor does a file that is busy.
+    guard let buffered, perform({ Self.lookForHoles(buffered, in: range, most: most, done) }) else { return done([], range.upperBound) }
+  }
+
+  private static func lookForHoles(
+    _ descriptor: Int32, in range: Range<UInt64>, most: Int, _ done: (_ holes: [Range<UInt64>], _ end: UInt64) -> Void
+  ) {
+    var holes: [Range<UInt64>] = []
+    var at = range.lowerBound
+    while at < range.upperBound, holes.count < most {
+      let data = kcs_seek_data(descriptor, at)
+      // Who can't say, or fails, has data everywhere: it is read then, and that tells.
+      guard data >= 0 || data == Int64(-ENXIO) else { return done(holes, range.upperBound) }
+      let end = data < 0 ? range.upperBound : min(UInt64(data), range.upperBound)
+      if end > at { holes.append(at..<end) }
+      guard end < range.upperBound else { return done(holes, range.upperBound) }
+      let hole = kcs_seek_hole(descriptor, end)
+      guard hole > Int64(end) else { return done(holes, range.upperBound) }
+      at = min(UInt64(hole), range.upperBound)
+    }
+    done(holes, at)
   }
 
   func currentSize() throws(DeviceError) -> UInt64 { try OpenDescriptions.size(of: descriptor) }

@@ -10,6 +10,11 @@ extension CopyRequest {
     guard maps.isEmpty || maps.count == destinations.count && maps.allSatisfy({ $0.count == count }) else {
       throw DeviceError(errno: EINVAL, call: "maps of a copy")
     }
+    // A transfer of whole blocks would take what lies outside along.
+    let block = UInt64(largestBlock)
+    guard maps.allSatisfy({ $0.isOutsideOfBlocks(of: block) }) else {
+      throw DeviceError(errno: EINVAL, call: "maps of a copy: the domain is not a multiple of the logical block")
+    }
     // Before anything is added to a start: what overflows would end the program.
     guard source?.isAddressable != false, source?.isWhole != false else {
       throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")
@@ -29,6 +34,16 @@ extension CopyRequest {
 
   /// The largest logical block of all devices, in bytes.
   var largestBlock: Int { destinations.reduce(source?.device.logicalBlock ?? 1) { max($0, $1.device.logicalBlock) } }
+}
+
+extension RangeMap {
+  /// Whether what is not to be copied begins and ends with blocks of that size, the region's end aside.
+  fileprivate func isOutsideOfBlocks(of block: UInt64) -> Bool {
+    block == 1
+      || extents.allSatisfy {
+        $0.status != .outside || $0.start % block == 0 && ($0.end % block == 0 || $0.end == count)
+      }
+  }
 }
 
 extension Region {

@@ -16,6 +16,8 @@ final class CopyTask {
   /// When the rate lets the next sub-job start.
   var rateOpens: UInt64 = 0
 
+  /// Where the source has holes, as far as that matters.
+  var layout: Layout
   var streams: [Stream]
   var sides: [DestinationSide]
   /// The places of its devices among the client's loads: the source's first, where there is one.
@@ -54,6 +56,8 @@ final class CopyTask {
     self.request = request
     self.serial = serial
     plan = CopyPlan(request)
+    let isFile = request.source?.device.isBlockDevice == false
+    layout = Layout(plan, isKnown: !request.options.keepsHoles || !isFile)
     isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
     priority = request.options.priority
     share = request.options.share
@@ -94,9 +98,9 @@ final class CopyTask {
     return widest
   }
 
-  /// Whether a destination of zeroes is asked to make them by itself.
+  /// Whether a destination is asked to make zeroes by itself.
   func zeroesByItself(_ destination: Int) -> Bool {
-    request.source == nil && !sides[destination].writesZeroes && request.destinations[destination].device.zeroes
+    !sides[destination].writesZeroes && request.destinations[destination].device.zeroes
   }
 
   /// Whether a stream that isn't spent has something for the destination.

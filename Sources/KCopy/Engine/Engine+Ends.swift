@@ -132,7 +132,7 @@ extension Engine where Driver: ~Copyable {
 
   /// Ends a copy that starts nothing any more and has nothing in flight.
   mutating func endIfIdle(_ task: CopyTask) {
-    guard task.subJobs.isEmpty, task.flushesInFlight == 0, task.index >= 0 else { return }
+    guard task.subJobs.isEmpty, task.flushesInFlight == 0, !task.layout.isAsked, task.index >= 0 else { return }
     guard task.isStopped || task.live & ~task.finished == 0 else { return }
     if task.endsSuspended {
       for destination in task.sides.indices { flushWhereSuspended(task, destination) }

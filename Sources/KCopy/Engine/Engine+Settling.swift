@@ -95,6 +95,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func end(_ index: Int, _ task: CopyTask) {
     let subJob = subJobs[index]
     unreadable[index] = nil
+    blanks[index] = nil
     if let run = subJob.run {
       giveBack(run)
       if subJob.isLagging { laggingPages -= run.count }

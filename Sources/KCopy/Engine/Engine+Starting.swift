@@ -143,12 +143,12 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
-    guard let (range, mask) = next(task, stream) else {
+    guard let (lacking, mask) = next(task, stream) else {
       // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
       return .later(now)
     }
-    let isZeroing = task.request.source == nil
+    guard let (range, isZeroing) = cut(lacking, of: task) else { return .nothing }
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
     var limit = byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob
@@ -173,7 +173,7 @@ extension Engine where Driver: ~Copyable {
     }
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
-      isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
+      isReading: !isZeroing, isBlank: isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
       isRepair: !task.streams[stream].isFresh)
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
@@ -188,7 +188,8 @@ extension Engine where Driver: ~Copyable {
     if subJob.isLagging { laggingPages += run?.count ?? 0 }
     // What follows may be there already: then nobody has to wait for this stream any more.
     if subJob.isRepair { _ = next(task, stream) }
-    charge(task, count)
+    // A hole is no work, whatever its length.
+    if !isZeroing || task.request.source == nil { charge(task, count) }
     mergeIfCaughtUp(task, stream)
     if isZeroing {
       beginWrites(index, task)

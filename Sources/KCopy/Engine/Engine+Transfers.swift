@@ -63,23 +63,32 @@ extension Engine where Driver: ~Copyable {
     }
     if troubles[token.key]?.isNarrowing == true { return pieceMoved(token, task, to: progress) }
     troubles[token.key] = nil
-    moved(token, task)
+    advance(token, task, to: progress)
+  }
+
+  /// A transfer has come to its end, which need not be that of the piece.
+  mutating func advance(_ token: TransferToken, _ task: CopyTask, to progress: Int) {
+    guard let destination = token.destination, progress < writeCount(token.subJob, destination) else { return moved(token, task) }
+    if isWanted(token, task) { goOn(token, from: progress) } else { giveUp(token, task) }
   }
 
   /// Where the transfer ends that a token is of.
   func end(of token: TransferToken) -> Int {
     if let piece = troubles[token.key]?.piece { return piece.upperBound }
     guard let destination = token.destination else { return subJobs[token.subJob].count }
-    return writeCount(token.subJob, destination)
+    return endOfData(from: token.progress, token.subJob, task(of: token.subJob), destination)
   }
 
   /// Submits the rest of a transfer.
   mutating func goOn(_ token: TransferToken, from progress: Int) {
-    let end = end(of: token)
-    if let destination = token.destination {
-      write(token.subJob, to: destination, from: progress, to: end)
+    var next = token
+    next.progress = progress
+    guard let destination = token.destination else { return read(token.subJob, from: progress, to: end(of: next)) }
+    let task = task(of: token.subJob)
+    if troubles[token.key]?.piece == nil, let blank = blank(at: progress, token.subJob, task, destination) {
+      zero(token.subJob, task, destination, blank)
     } else {
-      read(token.subJob, from: progress, to: end)
+      write(token.subJob, to: destination, from: progress, to: end(of: next))
     }
   }
 
@@ -107,10 +116,11 @@ extension Engine where Driver: ~Copyable {
     endReading(index, task)
     // After a cancel or a suspension no write starts; after another sub-job's error those in flight finish.
     guard !task.isEnding else { return abandon(index, task) }
+    noteBlanks(index, task)
     let wanted = subJobs[index].waiting & task.live
     if let run = subJobs[index].run {
       let count = subJobs[index].count
-      let first = task.request.source == nil ? 0 : count
+      let first = subJobs[index].isBlank ? 0 : count
       let widest = task.widest(wanted, offset: subJobs[index].offset, count: count)
       arenas[run].zero(run.offset + first, count: widest - first)
     }
@@ -124,27 +134,11 @@ extension Engine where Driver: ~Copyable {
   }
 
   private mutating func beginWrite(_ index: Int, _ task: CopyTask, _ destination: Int) {
-    guard subJobs[index].run == nil || task.zeroesByItself(destination) else { return write(index, to: destination, from: 0) }
-    let region = task.request.destinations[destination]
-    let token = TransferToken(destination: destination, subJob: index, progress: 0)
-    busy(task, destination)
-    region.device.zero(at: region.start + subJobs[index].offset, count: UInt64(writeCount(index, destination))) { [mailbox] result in
-      mailbox.post(.zeroed(token: token.bits, result: result))
+    if subJobs[index].isBlank, subJobs[index].run == nil || task.zeroesByItself(destination) {
+      zero(index, task, destination, 0..<writeCount(index, destination))
+    } else {
+      goOn(TransferToken(destination: destination, subJob: index, progress: 0), from: 0)
     }
-  }
-
-  /// A device has zeroed a piece by itself, or says that it doesn't: then the zeroes are written, as all that it still lacks.
-  mutating func complete(zeroed token: TransferToken, _ result: Int32) {
-    let task = task(of: token.subJob)
-    idle(task, token.destination)
-    guard let destination = token.destination else { preconditionFailure("zeroes for no destination") }
-    if result == 0 {
-      shared.bytesWritten.wrappingAdd(UInt64(writeCount(token.subJob, destination)), ordering: .relaxed)
-      return moved(token, task)
-    }
-    // Which block it was nobody says: written one by one, they tell.
-    task.sides[destination].writesZeroes = true
-    leave(token.subJob, task, destination)
   }
 
   /// With ascending writes: the first in line is written, when it has been read and the one before it has completed.

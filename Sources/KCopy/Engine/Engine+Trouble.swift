@@ -9,6 +9,8 @@ extension Engine where Driver: ~Copyable {
     let isHopeless = errno == 0 || Trouble.isGone(errno)
     let errno = errno == 0 ? EIO : errno
     let rest = token.progress..<end(of: token)
+    // What is left of the piece is written as it is, zeroes too: it is simpler to say then which block it was.
+    if let destination = token.destination { subJobs[token.subJob].isPlain |= .only(destination) }
     var trouble = troubles[token.key] ?? Trouble(error: error(token, task, rest, errno), resumes: task.resumes)
     if !trouble.isNarrowing {
       trouble.failures += 1
@@ -19,6 +21,8 @@ extension Engine where Driver: ~Copyable {
       trouble.isNarrowing = true
       trouble.error = error(token, task, rest, errno)
       if token.progress > 0 { trouble.good.append(0..<token.progress) }
+      let whole = end(of: token)
+      if rest.upperBound < whole { trouble.pending = [rest.upperBound..<whole] }
     } else if let piece = trouble.piece, piece.lowerBound < rest.lowerBound {
       trouble.good.append(piece.lowerBound..<rest.lowerBound)
     }

@@ -25,6 +25,9 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   /// Ranges of sub-jobs that could not be read, by sub-job.
   var unreadable: [Int: [Range<Int>]] = [:]
 
+  /// Runs of zeroes in what sub-jobs have read, by sub-job.
+  var blanks: [Int: [Range<Int>]] = [:]
+
   /// Copies that have something to start: one sub-job each in its turn, as kcopyd queues them.
   var turns = TurnQueue()
   /// Copies that can't start anything before a moment, or before a device is idle.
@@ -96,7 +99,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
     case .fire(let prepared, let notification): fire(prepared, notification)
     case .drain(let done): drain(done)
     case .flushed(let task, let destination, let result): flushed(task, destination, result)
-    case .zeroed(let token, let result): complete(zeroed: TransferToken(bits: token), result)
+    case .zeroed(let token, let count, let result): complete(zeroed: TransferToken(bits: token), count: count, result)
+    case .foundHoles(let task, let holes, let end): learn(task, holes, end)
     }
   }
 

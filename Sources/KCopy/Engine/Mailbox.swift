@@ -14,7 +14,9 @@ enum Command: Sendable {
   /// A flush of a destination came back: 0 or its errno.
   case flushed(task: Int, destination: Int, result: Int32)
   /// A device has zeroed a range by itself, or not: 0 or its errno.
-  case zeroed(token: UInt64, result: Int32)
+  case zeroed(token: UInt64, count: Int, result: Int32)
+  /// Where a source has holes, as far as `end`; bytes of the device.
+  case foundHoles(task: Int, holes: [Range<UInt64>], end: UInt64)
 }
 
 extension Command {

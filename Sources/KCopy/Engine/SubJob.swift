@@ -6,7 +6,7 @@ struct SubJob {
   var offset: UInt64 = 0
   /// The length of the piece, in bytes.
   var count = 0
-  /// `nil`: every destination zeroes the piece by itself.
+  /// `nil`: it is blank, and every destination zeroes the piece by itself.
   var run: PageRun?
   /// Bit i: destination i is to get the piece.
   var carried: UInt64 = 0
@@ -19,10 +19,14 @@ struct SubJob {
   /// Whether it takes one of its stream's slots.
   var isInSlot = true
   var isReading = false
+  /// Whether it is zeroes that nobody reads.
+  var isBlank = false
   /// Whether its pages are of the reserve.
   var isReserved = false
   /// Whether its pages count as those of a stream that was left behind.
   var isLagging = false
+  /// Bit i: destination i is written the zeroes of the piece, although it could make them by itself.
+  var isPlain: UInt64 = 0
   /// Whether it is there for what a map lacks, and may cover a little more.
   var isRepair = false
   /// Transfers that the kernel asked to try again.

@@ -13,6 +13,8 @@ public struct RangeMap: Sendable, Equatable {
     case durable
     /// Its read or its write failed for good.
     case failed
+    /// Not to be copied: it lies outside the domain of the copy, and stays as it is.
+    case outside
   }
 
   /// A run of bytes of one status.
@@ -65,9 +67,36 @@ public struct RangeMap: Sendable, Equatable {
   /// The extent that holds an offset, which has to be less than `count`.
   public func extent(at offset: UInt64) -> Extent { extents[index(of: offset)] }
 
-  /// Whether every byte is written, and flushed too if asked for.
+  /// How many bytes of the region are to be copied, in bytes: all that aren't `outside`.
+  public var bytesToCopy: UInt64 { count - bytes(.outside) }
+
+  /// Whether every byte that is to be copied is written, and flushed too if asked for.
   public func isComplete(durable: Bool) -> Bool {
-    extents.allSatisfy { $0.status == .durable || ($0.status == .written && !durable) }
+    extents.allSatisfy { $0.status == .durable || $0.status == .outside || ($0.status == .written && !durable) }
+  }
+
+  /// A map of a region of so many bytes, of which only some ranges are to be copied, and none is.
+  ///
+  /// - Parameter domain: ascending ranges, in bytes from where the source begins; what lies outside of `region` doesn't count.
+  public init(region: Range<UInt64>, domain: some Sequence<Range<UInt64>>) {
+    var extents: [Extent] = []
+    func append(_ end: UInt64, _ status: Status) {
+      let start = extents.last?.end ?? 0
+      guard end > start else { return }
+      if extents.last?.status == status {
+        extents[extents.count - 1].end = end
+      } else {
+        extents.append(Extent(start: start, end: end, status: status))
+      }
+    }
+    for range in domain {
+      let cut = range.clamped(to: region)
+      guard !cut.isEmpty else { continue }
+      append(cut.lowerBound - region.lowerBound, .outside)
+      append(cut.upperBound - region.lowerBound, .missing)
+    }
+    append(region.upperBound - region.lowerBound, .outside)
+    self.extents = extents
   }
 
   /// The first extent at or after an offset that has the status, cut to begin there; `nil` when there is none.
@@ -163,7 +192,7 @@ public struct RangeMap: Sendable, Equatable {
   }
 
   /// Where the bytes of a status are, ascending.
-  func runs(of status: Status) -> [Range<UInt64>] { extents.compactMap { $0.status == status ? $0.start..<$0.end : nil } }
+  public func runs(of status: Status) -> [Range<UInt64>] { extents.compactMap { $0.status == status ? $0.start..<$0.end : nil } }
 
   /// The place of the extent that holds an offset.
   private func index(of offset: UInt64) -> Int {

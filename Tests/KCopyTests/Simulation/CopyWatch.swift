@@ -107,9 +107,25 @@ final class CopyWatch: @unchecked Sendable {
     if let suspendPostedAt, world.now > suspendPostedAt, !hasEndedByError { complain("a \(side) at \(offset) although it is suspended") }
     checkPause(claim.destination, offset, side)
     guard let destination = claim.destination else { return source.begins(offset, count, at: world.now) }
-    if spec.source != nil, isZeroing { complain("zeroes instead of a copy") }
+    if isZeroing, spec.source != nil, !isBlank(offset, count) { complain("zeroes at \(offset)+\(count) instead of a copy") }
     if isSequential { checkOrder(destination, offset, count) }
     destinations[destination].begins(offset, count, at: world.now)
+  }
+
+  /// A look for holes of its source is over.
+  func hasLooked() { lastEndedAt = world.now }
+
+  /// Whether a copy that keeps holes may have a piece zeroed; what fills up the last block is zeroes anyway.
+  private func isBlank(_ offset: UInt64, _ count: Int) -> Bool {
+    guard spec.options.keepsHoles, let source = spec.source, let sourceDevice else { return false }
+    let count = min(count, Int(spec.count - offset))
+    // What can't be read is zeroes too, where that is ignored.
+    for unit in SideWatch.touchedUnits(offset, count, of: self.source.units) where self.source.failures(of: unit) == 0 {
+      let start = max(offset, UInt64(unit) * SideWatch.unit)
+      let part = Int(min(offset + UInt64(count), UInt64(unit + 1) * SideWatch.unit) - start)
+      if memcmp(sourceDevice.original(source.start + start), CommonPattern.zeroes(part), part) != 0 { return false }
+    }
+    return true
   }
 
   /// Whether an error has ended it, after which a suspension changes nothing.

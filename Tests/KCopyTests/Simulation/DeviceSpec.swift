@@ -49,6 +49,9 @@ struct DeviceSpec {
   var isFile = false
   var isZoned = false
   var zeroing = Zeroing.unknown
+  /// Ranges that are zeroes at the beginning, ascending, and whether it tells of them as holes.
+  var blanks: [Range<UInt64>] = []
+  var tellsHoles = false
   var pace = Pace.fast
   var flushLatency: ClosedRange<UInt64> = 100 * Span.microsecond...2 * Span.millisecond
   var faults: [BlockFault] = []

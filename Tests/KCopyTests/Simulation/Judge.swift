@@ -128,6 +128,8 @@ struct Judge {
         judge(extent, of: destination)
       }
       if let last = map.extents.last, last.status == .durable || last.status == .written { judgeTail(destination, last.status) }
+      let left = watch.spec.maps.isEmpty ? 0 : watch.spec.maps[destination].bytes(.outside)
+      if map.bytes(.outside) != left { complain("map \(destination) leaves out \(map.bytes(.outside)) bytes, and not \(left)") }
       if end != watch.spec.count { complain("map \(destination) ends at \(end) of \(watch.spec.count)") }
     }
   }
@@ -154,6 +156,17 @@ struct Judge {
       if !holds(destination, range, onMedium: false) { complain("written, but wrong: \(extent) of destination \(destination)") }
     case .failed: judgeFailed(extent, of: destination)
     case .missing: break
+    case .outside: judgeOutside(extent, of: destination)
+    }
+  }
+
+  /// What is no part of the copy is neither written nor read for it.
+  private func judgeOutside(_ extent: RangeMap.Extent, of destination: Int) {
+    let given = watch.spec.maps.indices.contains(destination) ? watch.spec.maps[destination] : RangeMap(count: watch.spec.count)
+    if given.bytes(.outside, in: extent.start..<extent.end) != extent.count { complain("map \(destination) leaves out \(extent)") }
+    let sides = [watch.destinations[destination]] + (watch.spec.source == nil ? [] : [watch.source])
+    for side in sides where SideWatch.touchedUnits(extent.start, Int(extent.count), of: side.units).contains(where: { side.touched[$0] }) {
+      complain("\(extent) of destination \(destination) is outside, and was touched")
     }
   }
 
@@ -199,9 +212,10 @@ struct Judge {
     for (index, map) in notification.maps.enumerated() {
       let destination = progress.destinations[index]
       let wanted = options.flushes ? map.bytes(.durable) : map.bytes(.written)
+      let asked = watch.spec.maps.isEmpty ? watch.spec.count : watch.spec.maps[index].bytesToCopy
       let hasBit = progress.writeErrors & .only(index) != 0
       switch destination.state {
-      case .done: if wanted != watch.spec.count { complain("destination \(index) is done with \(wanted) bytes of \(watch.spec.count)") }
+      case .done: if wanted != asked { complain("destination \(index) is done with \(wanted) bytes of \(asked)") }
       case .failed:
         if !hasBit, !progress.readError, options.errors != .stop || progress.writeErrors == 0 {
           complain("destination \(index) failed without an error")
@@ -209,7 +223,7 @@ struct Judge {
       case .cancelled: if !notification.wasCancelled { complain("destination \(index) was cancelled by nobody") }
       case .queued, .running: if !notification.wasSuspended { complain("destination \(index) ends as \(destination.state)") }
       }
-      if destination.state != .done, wanted == watch.spec.count, !hasBit, !notification.wasCancelled {
+      if destination.state != .done, wanted == asked, !hasBit, !notification.wasCancelled {
         complain("destination \(index) has everything, and is \(destination.state)")
       }
       // Who ignores errors hasn't failed before the end.

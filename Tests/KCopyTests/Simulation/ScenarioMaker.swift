@@ -139,7 +139,24 @@ struct ScenarioMaker {
       }
     }
     if has(.lasting), trouble == .all, device.zeroing == .works, random.happens(oneIn: 3) { device.zeroing = .fails }
+    addBlanks(&device)
     scenario.devices[index] = device
+  }
+
+  /// Gives a device ranges of zeroes, as holes where it is a file that tells of them.
+  private mutating func addBlanks(_ device: inout DeviceSpec) {
+    guard random.happens(oneIn: 3) else { return }
+    var start: UInt64 = 0
+    while device.blanks.count < 12 {
+      start += UInt64(random.pick([512, 4096, 10_000, 40_000]) + random.below(8) * 4096) / 512 * 512
+      let end = min(start + UInt64(random.pick([4096, 8192, 8192, 20_480, 100_000])), device.size)
+      guard start < end else { break }
+      device.blanks.append(start..<end)
+      start = end
+    }
+    device.tellsHoles = device.isFile && random.happens(oneIn: 2)
+    // Nobody reads a hole, and so nobody finds its errors.
+    if device.tellsHoles { device.blanks.removeAll { blank in device.faults.contains { $0.range.overlaps(blank) } } }
   }
 
   private mutating func fault(_ device: DeviceSpec, lasts: Bool) -> DeviceSpec.BlockFault {
@@ -181,6 +198,7 @@ struct ScenarioMaker {
     options.flushes = !random.happens(oneIn: 4)
     options.retries = random.pick([0, 0, 1, 2, 3])
     options.priority = random.pick([5, 5, 5, 0, 9, 3])
+    options.keepsHoles = random.happens(oneIn: 3)
     if random.happens(oneIn: 10) { options.rate = UInt64(random.pick([10_000, 200_000, 2_000_000])) }
     let blocks = (destinations + [source].compactMap { $0 }).map { scenario.devices[$0].logicalBlock }
     let largest = blocks.max() ?? 512
@@ -197,6 +215,7 @@ struct ScenarioMaker {
       // As equal as a cancel leaves them, or each by itself.
       let common = map(count)
       copy.maps = destinations.map { _ in random.happens(oneIn: 2) ? common : map(count) }
+      if random.happens(oneIn: 2) { exclude(from: &copy.maps) }
     }
     copy.at = random.happens(oneIn: 2) ? 0 : random.time(Span.microsecond...30 * Span.millisecond)
     return copy
@@ -211,6 +230,16 @@ struct ScenarioMaker {
       map.set(start * 4096..<end * 4096, .durable)
     }
     return map
+  }
+
+  /// Leaves ranges out of the copy, for all destinations the same: whole blocks of every device.
+  private mutating func exclude(from maps: inout [RangeMap]) {
+    for _ in 0..<1 + random.below(3) {
+      let blocks = maps[0].count / 4096
+      let start = random.next() % blocks
+      let end = min(start + 1 + UInt64(random.below(8)), blocks)
+      for index in maps.indices { maps[index].set(start * 4096..<end * 4096, .outside) }
+    }
   }
 
   /// A part of a device that nothing else of the scenario uses, after a gap.

@@ -25,6 +25,8 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   let cached: UnsafeMutableRawPointer
   let platter: UnsafeMutableRawPointer
   private let initial: UnsafeRawPointer
+  /// Where a device with blanks keeps what it had at the beginning.
+  private let ownInitial: UnsafeMutableRawPointer?
 
   /// Written since the last flush began.
   private var dirty: [Range<UInt64>] = []
@@ -52,7 +54,17 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     self.number = number
     self.world = world
     let size = Int(spec.size)
-    initial = CommonPattern.bytes(at: spec.patternOffset, count: size)
+    let pattern = CommonPattern.bytes(at: spec.patternOffset, count: size)
+    if spec.blanks.isEmpty {
+      ownInitial = nil
+      initial = pattern
+    } else {
+      let own = malloc(size)!
+      memcpy(own, pattern, size)
+      for blank in spec.blanks { memset(own + Int(blank.lowerBound), 0, blank.count) }
+      ownInitial = own
+      initial = UnsafeRawPointer(own)
+    }
     cached = malloc(size)
     platter = malloc(size)
     memcpy(cached, initial, size)
@@ -63,6 +75,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
   deinit {
     free(cached)
     free(platter)
+    free(ownInitial)
   }
 
   /// The handle that the engine gets.
@@ -257,7 +270,7 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
     }
   }
 
-  func zero(at position: UInt64, count: UInt64, _ done: @escaping @Sendable (Int32) -> Void) {
+  func zero(at position: UInt64, count: UInt64, asHole: Bool, _ done: @escaping @Sendable (Int32) -> Void) {
     zeroings += 1
     if position % UInt64(spec.logicalBlock) != 0 || count % UInt64(spec.logicalBlock) != 0 {
       world.complain("device \(number): zeroing at \(position)+\(count), not a multiple of the logical block")
@@ -278,6 +291,21 @@ final class SimulatedDevice: DeviceMedium, @unchecked Sendable {
         claim.watch.ends(claim, position, Int(count), result == 0 ? Int64(count) : Int64(-result), isRefused: result == EOPNOTSUPP)
       }
       done(result)
+    }
+  }
+
+  func findHoles(
+    in range: Range<UInt64>, most: Int, _ done: @escaping @Sendable (_ holes: [Range<UInt64>], _ end: UInt64) -> Void
+  ) {
+    world.log("look for holes of device \(number) at \(range)")
+    let claim = claim(at: range.lowerBound, count: range.count, isRead: true)
+    finish(.reads, after: world.random.within(spec.pace.latency)) { [self] in
+      claim?.watch.hasLooked()
+      guard spec.tellsHoles else { return done([], range.upperBound) }
+      let holes = spec.blanks.map { $0.clamped(to: range) }.filter { !$0.isEmpty }
+      // A few at a time, so that they are asked for again.
+      let told = Array(holes.prefix(2))
+      done(told, told.count < holes.count ? told[told.count - 1].upperBound : range.upperBound)
     }
   }
 
