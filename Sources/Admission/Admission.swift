@@ -13,6 +13,7 @@ public final class Admission: Sendable {
   /// `st_dev` of our own mount: a path in there would wait for ourselves.
   private let ownMount = Locked<UInt64?>(nil)
   private let places = KnownPlaces()
+  let mounted = MountedDevices()
   /// How many have a share of a source beside the first, by its device.
   private let sharers = Locked<[ObjectIdentifier: Int]>([:])
 

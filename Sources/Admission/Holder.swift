@@ -20,6 +20,28 @@ struct Holder {
     }
   }
 
+  /// What is mounted for writing, as the daemon sees it.
+  init(writable mounts: [Mounts]) {
+    self.mounts = mounts.filter(\.isWritable)
+    swaps = []
+    whose = ""
+  }
+
+  /// Whether something is mounted that lies on a device or file: on a partition of it, or on what is made of it.
+  func hasMount(_ key: DeviceKey, _ loops: [LoopDevices.Loop], floors: Int = 8) -> Bool {
+    guard !mounts.isEmpty, floors > 0 else { return false }
+    var devices: [UInt64] = []
+    if case .block(let number) = key { devices = BlockDevice.family(of: number) }
+    var above: [UInt64] = []
+    for device in devices {
+      let path = Identity.directory(of: device)
+      if mounts.contains(where: { $0.device == device }) || btrfs(KernelText.link(path)?.lastWord)?.mount != nil { return true }
+      above += KernelText.names(in: path + "/holders").compactMap { BlockDevice.number("/sys/block/\($0)/dev") }
+    }
+    above += loops.filter { loop in loop.backing.key == key || devices.contains { loop.backing.key == .block($0) } }.map(\.number)
+    return above.contains { hasMount(.block($0), loops, floors: floors - 1) }
+  }
+
   static func of(_ key: DeviceKey) -> String {
     guard case .block(let device) = key else { return "\(Openers.locker(of: key) ?? "another program") holds a lock on it" }
     if let use = use(of: device) { return "\(use.subject ?? "it") is \(use.words)" }
@@ -63,7 +85,9 @@ struct Holder {
     if let mount = mounts.first(where: { $0.device == device }) { return "mounted at \(mount.point)\(whose)" }
     if swaps.contains(device) { return "used as swap" }
     let path = Identity.directory(of: device)
-    if let words = member(KernelText.link(path).map { String($0.split(separator: "/").last ?? "") }) { return words }
+    if let member = btrfs(KernelText.link(path)?.lastWord) {
+      return member.mount.map { "mounted at \($0.point)\(whose)" } ?? "a part of the mounted btrfs \(member.system)"
+    }
     let holders = KernelText.names(in: path + "/holders").sorted()
     guard !holders.isEmpty, floors > 0 else { return nil }
     for holder in holders {
@@ -74,15 +98,15 @@ struct Holder {
   }
 
   /// A btrfs is of several devices, and has a number that is none of theirs.  What sysfs has of it is there while it is mounted.
-  private func member(_ name: String?) -> String? {
+  private func btrfs(_ name: String?) -> (system: String, mount: Mounts?)? {
     guard let name else { return nil }
     for system in KernelText.names(in: "/sys/fs/btrfs") {
       let members = KernelText.names(in: "/sys/fs/btrfs/\(system)/devices")
       guard members.contains(name) else { continue }
       let mount = mounts.first { mount in
-        mount.type == "btrfs" && members.contains(String(mount.source.split(separator: "/").last ?? ""))
+        mount.type == "btrfs" && members.contains(mount.source.lastWord)
       }
-      return mount.map { "mounted at \($0.point)\(whose)" } ?? "a part of the mounted btrfs \(system)"
+      return (system, mount)
     }
     return nil
   }
@@ -92,4 +116,9 @@ struct Holder {
     let names = ["dm/name", "md/array_name"].lazy.compactMap { KernelText.read("/sys/block/\(holder)/\($0)")?.trimmed }
     return names.first.map { "\(holder) (\($0))" } ?? holder
   }
+}
+
+extension String {
+  /// The last word of a path.
+  fileprivate var lastWord: String { String(split(separator: "/").last ?? "") }
 }

@@ -9,8 +9,13 @@ struct Mounts: Equatable {
   var type: String
   /// What was named as the device: its path as a rule.
   var source: String
+  /// Whether the file system is, whatever this mount of it.
+  var isWritable = true
 
-  static func all() -> [Mounts] { parse(KernelText.read("/proc/self/mountinfo") ?? "") }
+  static func all() -> [Mounts] { parse(table()) }
+
+  /// The table itself.
+  static func table() -> String { KernelText.read("/proc/self/mountinfo") ?? "" }
 
   static func parse(_ table: String) -> [Mounts] {
     table.split(separator: "\n").compactMap { line in
@@ -20,7 +25,7 @@ struct Mounts: Equatable {
       guard numbers.count == 2 else { return nil }
       return Mounts(
         device: kcs_device(numbers[0], numbers[1]), point: fields[4].unescaped, type: String(fields[dash + 1]),
-        source: fields[dash + 2].unescaped)
+        source: fields[dash + 2].unescaped, isWritable: fields.count < dash + 4 || fields[dash + 3].split(separator: ",").contains("rw"))
     }
   }
 

@@ -7,6 +7,10 @@ extension Admission {
   /// To be asked while the destination is held, so that what the kernel keeps apart by O_EXCL can't come in between.  A loop device
   /// that is set up later, over the file or device, the kernel lets nobody see.
   public func uses(of destination: Endpoint) -> Uses { Uses(of: destination) }
+
+  /// Whether a file system that lies on an open source, or on a part of it, is mounted and may be written: then what is read of it fits
+  /// together only by luck.
+  public func isMountedForWriting(_ source: Endpoint) -> Bool { mounted.isMountedForWriting(source.device.key) }
 }
 
 /// What lies on the bytes of a destination and is in use, beside what O_EXCL and a lock tell of: loop devices over it or over a part

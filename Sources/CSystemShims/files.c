@@ -70,6 +70,8 @@ int kcs_file_facts(int fd, struct kcs_file_facts *out) {
     out->dio_offset = facts.stx_dio_offset_align;
   }
   if (facts.stx_mask & STATX_BTIME) out->born = (uint64_t)facts.stx_btime.tv_sec * 1000000000u + facts.stx_btime.tv_nsec;
+  out->modified = (uint64_t)facts.stx_mtime.tv_sec * 1000000000u + facts.stx_mtime.tv_nsec;
+  out->changed = (uint64_t)facts.stx_ctime.tv_sec * 1000000000u + facts.stx_ctime.tv_nsec;
   if (facts.stx_mask & MOUNT_ID_UNIQUE) out->mount = facts.stx_mnt_id;
   return 0;
 }

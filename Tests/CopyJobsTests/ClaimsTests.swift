@@ -173,7 +173,7 @@ struct ClaimsTests {
 }
 
 extension Claims {
-  func take(_ claims: [Claim], job: String, id: UInt64 = 0, after predecessors: [UInt64] = [], columns: [Int]) throws(Refusal) -> Owner {
+  func take(_ claims: [Claim], job: String, id: UInt64 = 1, after predecessors: [UInt64] = [], columns: [Int]) throws(Refusal) -> Owner {
     try take(claims, for: Claimant(id: id, job: job, uid: 0, predecessors: predecessors), columns: columns)
   }
 }

@@ -141,7 +141,7 @@ struct KeepingTests {
       progress.writeErrors = chance.next()
       progress.firstError = Self.error(&chance)
       let refusal = Int32.random(in: 0...133, using: &chance)
-      let found = try KeptProgress.progress(KeptProgress.text(progress, refusal: refusal), [destination])
+      let found = try KeptProgress.progress(KeptProgress.words(progress, refusal: refusal).text, [destination])
       #expect(found.progress == progress && found.refusal == refusal)
     }
   }

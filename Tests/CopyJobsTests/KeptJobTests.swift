@@ -54,6 +54,20 @@ struct KeptJobTests {
     #expect(job.resultErrno == (state == "done" ? 0 : state == "failed" ? EIO : ECANCELED))
   }
 
+  @Test(
+    "What is said of its source is kept; which version of it was read as long as that matters", arguments: ["unfinished", "failed", "done"])
+  func source(state: String) throws {
+    let (warnings, version) = ("warning=source-in-use,source-changed", " source_size=5 source_modified=6 source_changed=7")
+    var row = Self.row(state)
+    row.standing.progress = warnings + version
+    let job = try Self.job(row)
+    #expect(job.snapshot.warnings == [.sourceInUse, .sourceChanged])
+    #expect(job.row.standing.progress.hasSuffix(warnings + (state == "done" ? "" : version)), "\(job.row.standing.progress)")
+    #expect(job.sourceVersion == FileVersion(size: 5, modified: 6, changed: 7))
+    row.standing.progress = "warning=later,source-changed source_size=5 source_changed=0"
+    #expect(try Self.job(row).snapshot.warnings == .sourceChanged && Self.job(row).sourceVersion == nil)
+  }
+
   @Test("A job that is unfinished comes back with what is durable, with its failed destination, and paused if it was")
   func unfinished() throws {
     let job = try Self.job(Self.row("unfinished"))

@@ -9,7 +9,10 @@ extension Target {
   static let kept = Target(
     name: "kept",
     seeds: ["unfinished", "failed", "cancelled", "done"].flatMap(rows),
-    words: ["dest=", "errno=", "refusal=", "step=", "state=", "write_err=", "birth=", "18446744073709551615", "fingerprint="]
+    words: [
+      "dest=", "errno=", "refusal=", "step=", "state=", "write_err=", "birth=", "18446744073709551615", "fingerprint=", "warning=",
+      "source_changed=",
+    ]
   ) { bytes in
     var bytes = bytes
     let total = bytes.takeNumber(bytes: 8)
@@ -44,7 +47,8 @@ extension Target {
       id=8:0 birth=3
       pause=yes rate=4096 priority=3 cancel=yes
       \(state)
-      done=4096 durable=4096 write_err=2 read_err=1 refusal=2 step=write errno=5 dest=1 at=4096 length=512
+      done=4096 durable=4096 write_err=2 read_err=1 refusal=2 step=write errno=5 dest=1 at=4096 length=512 \
+      warning=source-in-use,source-changed source_size=1 source_modified=2 source_changed=3
       state=running done=4096 durable=4096
       state=failed failed=512 step=flush errno=5 dest=1 at=4096 length=512
       id=8:16 birth=4 fingerprint='kind=block size=1048576 offset=0'

@@ -252,12 +252,18 @@ struct ErrorModeTests {
       let (source, destination) = side == .read ? (faulty.loop, other) : (other, faulty.loop)
       let bytes = try source.fill(seed: 1)
       try faulty.setFaults([side == .read ? .read(2050...2050, times: 2) : .write(2050...2050, times: 2)])
+      let mark = try faulty.requests.count
       let job = try daemon.submit("from=\(source.path) to=\(destination.path) retries=\(retries) errors=stop")
       let result = try job.result()
+      let place = 2050 * 512
+      let tries = try faulty.requests.dropFirst(mark).count { request in
+        request.kind == (side == .read ? .read : .write) && request.offset <= place && place < request.offset + request.bytes
+      }
       let status = try job.status()
       if retries == 2 {
         #expect(result == "ok" && status["write_err"] == "0x0" && status["read_err"] == "0" && status["error"] == "", "\(status)")
         #expect(Pattern.difference(try destination.contents(), from: bytes) == nil)
+        #expect(tries == 3)
       } else {
         #expect(result == "EIO" && status["error_op"] == side.rawValue, "\(status)")
         #expect(status["write_err"] == (side == .write ? "0x1" : "0x0") && status["read_err"] == (side == .read ? "1" : "0"), "\(status)")

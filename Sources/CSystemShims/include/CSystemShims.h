@@ -35,6 +35,8 @@ struct kcs_file_facts {
   uint32_t dio_memory;  /* alignment of the buffer, bytes */
   uint32_t dio_offset;  /* alignment of offset and length, bytes */
   uint64_t born;        /* nanoseconds since the epoch; 0 where the file system does not tell */
+  uint64_t modified;    /* st_mtime and st_ctime, likewise */
+  uint64_t changed;
   uint64_t mount;       /* STATX_MNT_ID_UNIQUE, which no other mount has before the next boot; 0 before Linux 6.8 */
 };
 int kcs_file_facts(int fd, struct kcs_file_facts *out);

@@ -151,6 +151,34 @@ extension Job {
     }
   }
 
+  // MARK: The source
+
+  /// It begins to read a file of a version; what earlier attempts have left on the media is of the one that they have read.
+  func reads(_ version: FileVersion?) {
+    life.withLock { life in
+      let hasRead = life.progress.destinations.contains { $0.bytesDurable > 0 }
+      if life.sourceVersion == nil || version == nil || !hasRead { life.sourceVersion = version }
+    }
+  }
+
+  /// The version of its source that it has read, if that is a file.
+  var sourceVersion: FileVersion? { life.withLock { $0.sourceVersion } }
+
+  /// The version that its source has at the end of an attempt; `nil` when nobody can say.
+  func hasRead(_ version: FileVersion?) {
+    life.withLock { life in
+      if let version, let before = life.sourceVersion, version != before { life.warnings.insert(.sourceChanged) }
+    }
+  }
+
+  /// What is said of its source when it is opened again.
+  func warns(_ warnings: JobWarnings) {
+    life.withLock { life in
+      let isKept = life.progress.destinations.contains { $0.bytesDurable > 0 }
+      life.warnings = warnings.union(isKept ? life.warnings.intersection(.sourceChanged) : [])
+    }
+  }
+
   // MARK: The wait for others
 
   /// It has all that it needs, and others come first.

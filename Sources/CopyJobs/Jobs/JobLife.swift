@@ -45,6 +45,9 @@ struct JobLife {
   /// The errno with which the attempt's admission ended; 0 when it went well.
   var refusal: Int32 = 0
   var finishedAt: UInt64 = 0
+  var warnings: JobWarnings = []
+  /// Its source, a regular file, as it was when the first of what counts was read.
+  var sourceVersion: FileVersion?
   var isRemoved = false
   /// It is left to the next daemon.
   var isLeft = false
@@ -94,7 +97,7 @@ struct JobLife {
     let remaining = plan.bytesTotal - min(progress.bytesDone, plan.bytesTotal)
     return JobSnapshot(
       state: state, plan: plan, attempt: attempt, progress: progress, pause: pause, phase: phase(state, pause, progress),
-      refusal: refusal, startedAt: started, finishedAt: finishedAt, rate: rate,
+      refusal: refusal, warnings: progress.isVerifiedInCache ? warnings.union(.verifiedInCache) : warnings, startedAt: started, finishedAt: finishedAt, rate: rate,
       eta: state == .running && rate > 0 ? remaining / rate : nil)
   }
 

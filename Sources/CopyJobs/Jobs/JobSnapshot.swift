@@ -13,6 +13,7 @@ public struct JobSnapshot: Sendable {
   public var phase: JobPhase
   /// The errno with which its paths could not be opened, after it had been accepted; else 0.
   public var refusal: Int32 = 0
+  public var warnings: JobWarnings = []
   /// Nanoseconds since the epoch; 0 where it has not happened.
   public var startedAt: UInt64
   public var finishedAt: UInt64

@@ -79,8 +79,10 @@ extension JobLife {
   var standing: Standing {
     let progress = progress
     let end = state ?? ending
+    var words = KeptProgress.words(progress, refusal: refusal)
+    keep(sourceIn: &words)
     return Standing(
-      state: end?.rawValue ?? Self.unfinished, attempt: attempt, progress: KeptProgress.text(progress, refusal: refusal),
+      state: end?.rawValue ?? Self.unfinished, attempt: attempt, progress: words.text,
       startedAt: progress.startedAt, finishedAt: finishedAt,
       destinations: progress.destinations.indices.map { index in
         Standing.Destination(progress: KeptProgress.text(progress.destinations[index]), map: MapCode.encode(map(of: index)))
@@ -100,6 +102,7 @@ extension JobLife {
     var (progress, refusal) = try KeptProgress.progress(standing.progress, destinations)
     progress.startedAt = standing.startedAt
     self.refusal = refusal
+    try takeSource(from: standing.progress)
     maps = try standing.destinations.map { (kept) throws(Refusal) in try MapCode.decode(kept.map, count: plan.count) }
     if let first = maps.first {
       self.plan.domain = Domain(keptIn: first, copies: maps.count, of: row.uid, domains)

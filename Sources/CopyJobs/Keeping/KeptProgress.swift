@@ -3,7 +3,7 @@ internal import KCopy
 
 /// Progress and errors as words of the journal.
 enum KeptProgress {
-  static func text(_ progress: CopyProgress, refusal: Int32) -> String {
+  static func words(_ progress: CopyProgress, refusal: Int32) -> KeptWords {
     var words = KeptWords()
     words.add("done", progress.bytesDone)
     words.add("durable", progress.bytesDurable)
@@ -12,7 +12,7 @@ enum KeptProgress {
     words.add("refusal", UInt64(refusal))
     words.add("cached", progress.isVerifiedInCache ? 1 : 0)
     add(progress.firstError, to: &words)
-    return words.text
+    return words
   }
 
   static func text(_ destination: DestinationProgress) -> String {

@@ -28,6 +28,8 @@ struct AdmittedJob: Sendable {
   let claimOwner: Claims.Owner
   /// The jobs that it comes after.
   let predecessors: Predecessors?
+  /// What is to be said of its source.
+  let warnings: JobWarnings
 
   /// The length of each region, in bytes; 0 where nothing is copied.
   var count: UInt64 { regions.source?.count ?? regions.destinations.first?.count ?? 0 }
@@ -37,6 +39,9 @@ struct AdmittedJob: Sendable {
 
   /// All that is open, in the order in which it was opened.
   var endpoints: [Endpoint] { (source.map { [$0] } ?? []) + destinations }
+
+  /// Whether the source is written by the job itself, elsewhere in the same file: then its changes say nothing.
+  var isCopyWithinFile: Bool { destinations.contains { $0.device.key == source?.device.key } }
 
   /// What a job of it shows of its devices.
   var plan: Job.Plan {

@@ -197,8 +197,11 @@ struct Admitting {
     return AdmittedJob(
       record: record, name: candidate.name, number: candidate.number, client: candidate.client, source: source,
       destinations: destinations, fingerprints: fingerprints, regions: resolution.regions, domain: domain, claims: wanted,
-      claimOwner: owner, predecessors: candidate.predecessors)
+      claimOwner: owner, predecessors: candidate.predecessors, warnings: source.map(warnings) ?? [])
   }
+
+  /// What is to be said of an open source.
+  func warnings(_ source: Endpoint) -> JobWarnings { places.isMountedForWriting(source, admission) ? [.sourceInUse] : [] }
 
   /// What a record is really to blame for whose destination is held: the kernel keeps a disk and its partition apart by who has opened
   /// them, and so it tells of another destination of the same record, or of another job, as of any other program.

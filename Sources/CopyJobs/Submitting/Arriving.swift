@@ -169,6 +169,7 @@ extension JobService {
     let job = arriving.job
     let growth = try Growth(admitted, claims)
     let before = job.plan
+    job.warns(admitted.warnings)
     job.life.withLock { $0.plan = again.map { before.updated(by: admitted, $0.indices) } ?? admitted.plan }
     // Before any checkpoint that is about these devices.
     if job.plan != before { journal.write(.replace(job.row)) }

@@ -95,7 +95,10 @@ extension Admitting {
     }
     var text = Array(record.normalised(from: record.from.map(whole), to: record.to.map(whole)).utf8)
     Words.appendWord("bytes_total", try domain(record, resolution.regions, for: caller)?.count ?? count, to: &text)
-    if let source { Words.appendWord("source_size", source.device.size, to: &text) }
+    if let source {
+      Words.appendWord("source_size", source.device.size, to: &text)
+      Words.appendWord("warning", warnings(source).text, to: &text)
+    }
     for index in record.to.indices {
       Words.appendWord("dest\(index)_id", found[index].map { admission.label(of: $0) } ?? "", to: &text)
       Words.appendWord("dest\(index)_size", found[index]?.device.size ?? 0, to: &text)

@@ -10,7 +10,12 @@ internal import Synchronization
 extension JobService {
   /// Closes what the job had open, and only then lets its end be seen: after `result` a disk can be mounted.
   func close(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, _ notification: KCopy.Notification) {
-    close(admitted, notification) { self.finish(job, admitted, ticket, again, $0) }
+    let end: @Sendable () -> Void = { self.close(admitted, notification) { self.finish(job, admitted, ticket, again, $0) } }
+    guard let source = admitted.source, job.sourceVersion != nil else { return end() }
+    source.device.version { version in
+      job.hasRead(version)
+      end()
+    }
   }
 
   /// Closes what a job of which not a byte was moved had open.

@@ -35,14 +35,11 @@ extension JobService {
   private func endWait(of job: Job, _ end: Waiting.End, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) {
     switch end {
     case .due:
-      job.isDue()
-      do throws(Refusal) {
-        try work(job, admitted, ticket, again)
-      } catch {
-        refusals.add(error, record: Array(job.plan.spec.utf8), job: job.facts.name, uid: job.facts.uid, pid: job.caller?.process ?? 0)
-        endUnbegun(job, .failed, error.errno, admitted, ticket)
+      // Those that it comes after may have written it: it is to stay as it is from here on.
+      guard admitted.source?.device.isBlockDevice == false else { return begin(job, admitted, ticket, again, reading: nil) }
+      admitted.source?.device.version { version in
+        self.turns.perform { self.begin(job, admitted, ticket, again, reading: version) }
       }
-      if isStopping { stop(job) }
     case .hopeless: endUnbegun(job, .failed, ECANCELED, admitted, ticket)
     case .cancelled: endUnbegun(job, .cancelled, 0, admitted, ticket)
     case .suspended:
@@ -51,6 +48,17 @@ extension JobService {
         self.countEnd()
       }
     }
+  }
+
+  private func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, reading version: FileVersion?) {
+    job.isDue()
+    do throws(Refusal) {
+      try work(job, admitted, ticket, again, reading: version)
+    } catch {
+      refusals.add(error, record: Array(job.plan.spec.utf8), job: job.facts.name, uid: job.facts.uid, pid: job.caller?.process ?? 0)
+      endUnbegun(job, .failed, error.errno, admitted, ticket)
+    }
+    if isStopping { stop(job) }
   }
 
   /// Ends a job that has begun nothing.

@@ -14,6 +14,7 @@ final class OpenPlaces {
   private var endpoints: [Place: Endpoint] = [:]
   private var fingerprints: [ObjectIdentifier: String] = [:]
   private var uses: [ObjectIdentifier: Uses] = [:]
+  private var mounted: [ObjectIdentifier: Bool] = [:]
 
   /// A share of what is open already, or else what `open` returns.
   func source(_ path: String, _ admission: Admission, open: () throws(Objection) -> Endpoint) throws(Objection) -> Endpoint {
@@ -55,6 +56,15 @@ final class OpenPlaces {
     return found
   }
 
+  /// Whether a source is mounted for writing.
+  func isMountedForWriting(_ source: Endpoint, _ admission: Admission) -> Bool {
+    let device = ObjectIdentifier(source.device)
+    if let known = mounted[device] { return known }
+    let found = admission.isMountedForWriting(source)
+    if isHere(source) { mounted[device] = found }
+    return found
+  }
+
   /// Whether it is held here: no other device can have its place in memory then.
   private func isHere(_ endpoint: Endpoint) -> Bool { endpoints.values.contains { $0.device === endpoint.device } }
 
@@ -63,5 +73,6 @@ final class OpenPlaces {
     endpoints = [:]
     fingerprints = [:]
     uses = [:]
+    mounted = [:]
   }
 }

@@ -23,6 +23,7 @@ extension JobService {
     do throws(Refusal) {
       let job = makeJob(
         admitted.record, admitted.name, admitted.number, admitted.plan, for: caller, after: admitted.predecessors)
+      job.life.withLock { $0.warnings = admitted.warnings }
       let ticket = try enter(job, admitted.client, admitted.record)
       do throws(Refusal) {
         return Candidacy(job: job, admitted: admitted, ticket: ticket, growth: try Growth(admitted, claims))
@@ -119,11 +120,17 @@ extension JobService {
   /// - Parameter again: what is left to do of an earlier attempt, or after a restart.
   /// - Throws: what the engine refuses; then nothing has begun.
   func begin(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
-    guard let predecessors = admitted.predecessors else { return try work(job, admitted, ticket, again) }
+    guard let predecessors = admitted.predecessors else {
+      return try work(job, admitted, ticket, again, reading: admitted.source?.device.versionAtOpen)
+    }
     wait(job, for: predecessors.ids, admitted, ticket, again)
   }
 
-  func work(_ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?) throws(Refusal) {
+  /// - Parameter version: of the source, if that is a file.
+  func work(
+    _ job: Job, _ admitted: AdmittedJob, _ ticket: UInt64, _ again: Reattempt?, reading version: FileVersion?
+  ) throws(Refusal) {
+    job.reads(admitted.isCopyWithinFile ? nil : version)
     if admitted.record.op == .none {
       let barrier = Barrier(admitted.client, turns) { self.finish(job, admitted, ticket, nil, $0) }
       job.began(barrier)

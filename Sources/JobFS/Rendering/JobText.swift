@@ -121,7 +121,7 @@ enum JobText {
       .number("bytes_durable", progress.bytesDurable),
       .number("rate", snapshot.rate),
       .number("eta", snapshot.eta),
-      .text("warning", progress.isVerifiedInCache ? "verified-in-cache" : "", widest: 17),
+      .text("warning", snapshot.warnings.text, widest: JobWarnings.widest),
       .text("digest", "", widest: 64),
       .constant("dests", UInt64(snapshot.plan.destinations.count)),
       .constant("uid", UInt64(facts.uid)),

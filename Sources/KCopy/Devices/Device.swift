@@ -113,7 +113,22 @@ public final class Device: Sendable {
     guard result == 0 else { throw DeviceError(errno: -result, call: "ftruncate") }
   }
 
+  /// The version of a regular file when it was opened; `nil` of a block device.
+  public var versionAtOpen: FileVersion? { facts.version }
+
   // MARK: What may hang
+
+  /// Asks for the version that a regular file has now, on a thread of the device's: a file system can take its time.
+  ///
+  /// - Parameter done: gets `nil` for a block device, and when nobody can say.
+  public func version(_ done: @escaping @Sendable (FileVersion?) -> Void) {
+    guard !isBlockDevice, let local else { return done(nil) }
+    let isTaken = local.perform {
+      var facts = kcs_file_facts()
+      done(unsafe kcs_file_facts(local.descriptor, &facts) == 0 ? FileVersion(facts) : nil)
+    }
+    if !isTaken { done(nil) }
+  }
 
   /// Flushes what was written before this call to the medium; the answer comes on a thread of the device's.
   ///

@@ -47,4 +47,6 @@ struct DeviceFacts: Sendable {
   var clones: Bool
   /// Whether it has to be written in ascending order.
   var isZoned: Bool
+  /// Of a regular file.
+  var version: FileVersion?
 }

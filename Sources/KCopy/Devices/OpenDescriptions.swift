@@ -71,6 +71,7 @@ public struct OpenDescriptions {
     let opened = try Self.facts(of: open)
     guard opened.device == found.device, opened.inode == found.inode else { throw DeviceError(errno: ESTALE, call: "open") }
     facts.size = opened.size
+    facts.version = FileVersion(opened)
     // No file system says beforehand whether it can; the first refusal settles it.
     facts.zeroes = access != .reading
     facts.clones = Self.mayClone(open)
