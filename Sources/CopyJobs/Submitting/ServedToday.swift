@@ -4,7 +4,6 @@ extension JobRecord {
   /// Refuses what the grammar knows and this version doesn't do: a job that silently did something else would be worse.
   func checkServed() throws(Refusal) {
     let asked: [(key: String, isAsked: Bool, value: String)] = [
-      ("hash", hash != nil, hash ?? ""),
       ("sparse", sparse, "yes"),
       ("domain", domain != nil, domain ?? ""),
       ("after", !after.isEmpty, after.joined(separator: ",")),

@@ -147,11 +147,16 @@ extension Engine where Driver: ~Copyable {
       guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
       return beginReadBack(task, stream, limit: limit(task, configuration.subjob), fromReserve: fromReserve)
     }
+    if task.streams[stream].isHashing {
+      guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
+      return beginHashing(task, stream, limit: limit(task, configuration.subjob), fromReserve: fromReserve)
+    }
     guard let (range, mask) = next(task, stream) else {
       // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
       return .later(now)
     }
+    guard !task.waitsForDigest(range.lowerBound) else { return .nothing }
     let isZeroing = task.request.source == nil
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
@@ -165,10 +170,11 @@ extension Engine where Driver: ~Copyable {
       run = taken
     }
     let isFirst = beginIfFirst(task)
-    let subJob = SubJob(
+    var subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
       isReading: !isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
       isRepair: !task.streams[stream].isFresh)
+    claimForDigest(&subJob, task)
     let index = add(subJob, to: task)
     if task.isSequential { mask.forEachMember { task.sides[$0].line.append(index) } }
     if subJob.isLagging { laggingPages += run?.count ?? 0 }
@@ -211,7 +217,7 @@ extension Engine where Driver: ~Copyable {
   mutating func add(_ subJob: SubJob, to task: CopyTask) -> Int {
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
-    reservedTransfers += subJob.carried.nonzeroBitCount
+    reservedTransfers += subJob.transfers
     task.subJobs.append(index)
     task.streams[subJob.stream].inFlight += 1
     task.streams[subJob.stream].cursor = subJob.range.upperBound
@@ -245,8 +251,7 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// Takes the pages for a piece, or for the part of it that there are pages for.
-  private mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun?
-  {
+  mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun? {
     // Writes may fill up a logical block, which can be larger than a page.
     let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes

@@ -13,6 +13,8 @@ struct Stream {
   var isFresh = true
   /// Whether it reads back what its only destination holds, and writes nothing.
   var isVerifying = false
+  /// Whether it reads for the digest alone, what no destination lacks: its cursor is where the digest's next piece begins.
+  var isHashing = false
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false
   /// When that was.
@@ -22,7 +24,7 @@ struct Stream {
   var holdUp = HoldUp()
 
   /// Whether nothing is left to start.
-  var isSpent: Bool { mask == 0 || cursor >= end }
+  var isSpent: Bool { mask == 0 && !isHashing || cursor >= end }
 }
 
 /// How much each destination of a stream has made the others wait, lately.

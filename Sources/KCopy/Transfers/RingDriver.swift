@@ -70,6 +70,10 @@ struct RingDriver: TransferDriver, ~Copyable {
     }
   }
 
+  mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64) {
+    transfers.hash(digest, memories[place.arena], place.offset, count: count, token: token)
+  }
+
   mutating func advance(until deadline: UInt64?, into completions: inout [Completion]) {
     if !isListening {
       ring.readWakeUp(wakeUp.descriptor, userData: Self.wakeUpToken)

@@ -193,6 +193,7 @@ struct ScenarioMaker {
     options.flushes = !random.happens(oneIn: 4)
     options.retries = random.pick([0, 0, 1, 2, 3])
     options.priority = random.pick([5, 5, 5, 0, 9, 3])
+    options.hashes = random.happens(oneIn: 3)
     options.verifies = options.flushes && random.happens(oneIn: 3)
     if random.happens(oneIn: 10) { options.rate = UInt64(random.pick([10_000, 200_000, 2_000_000])) }
     let blocks = (destinations + [source].compactMap { $0 }).map { scenario.devices[$0].logicalBlock }
