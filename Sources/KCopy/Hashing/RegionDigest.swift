@@ -16,7 +16,7 @@ final class RegionDigest: Sendable {
       hasher.updateNow(memory, offset, count: count)
       done()
     }
-    // Pieces that came before may still be under way where a thread could be had for those.
+    // A thread that there is takes it, so where there is none nothing is under way that came before.
     if !threads.perform(work) { work() }
   }
 

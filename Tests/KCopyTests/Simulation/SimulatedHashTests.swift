@@ -1,4 +1,3 @@
-import Crypto
 import FaultKit
 import Glibc
 import KCopy
@@ -11,32 +10,17 @@ struct SimulatedHashTests {
   private func hashing(
     _ destinations: DeviceSpec..., from source: DeviceSpec = DeviceSpec(), change: (inout CopyOptions) -> Void = { _ in }
   ) -> Scenario {
-    var scenario = Scenario(Self.count, from: source) {
+    Scenario(Self.count, from: source, toAll: destinations) {
       $0.hashes = true
       change(&$0)
     }
-    for device in destinations {
-      var device = device
-      device.size = Self.count + 8192
-      device.patternOffset = scenario.devices.count << 20
-      scenario.copies[0].destinations.append(.init(device: scenario.devices.count, start: 4096))
-      scenario.devices.append(device)
-    }
-    return scenario
   }
 
   // That the digest is the right one the model of all scenarios looks at.
 
   @Test("Of one destination and of three the source is read once, and all of it is in the digest")
   func once() throws {
-    for destinations in [[DeviceSpec()], [DeviceSpec(), DeviceSpec(), DeviceSpec()]] {
-      var scenario = hashing()
-      for device in destinations {
-        var device = device
-        device.size = Self.count + 8192
-        scenario.copies[0].destinations.append(.init(device: scenario.devices.count, start: 4096))
-        scenario.devices.append(device)
-      }
+    for scenario in [hashing(DeviceSpec()), hashing(DeviceSpec(), DeviceSpec(), DeviceSpec())] {
       let copy = try scenario.run().copies[0]
       #expect(copy.notification.isComplete && copy.progress.digest?.count == 64 && copy.source.bytes == Self.count)
     }
