@@ -25,7 +25,8 @@ let package = Package(
     .executable(name: "power-disk", targets: ["power-disk"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.0.0"),
   ],
   targets: [
     .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
@@ -36,7 +37,9 @@ let package = Package(
 
     .target(name: "Locking", dependencies: ["CSystemShims"], swiftSettings: safeHouse),
     .target(name: "URing", dependencies: ["CUring", "CXXHash", "CSystemShims"], swiftSettings: house),
-    .target(name: "KCopy", dependencies: ["URing", "Locking", "CSystemShims"], swiftSettings: safeHouse),
+    .target(
+      name: "KCopy", dependencies: ["URing", "Locking", "CSystemShims", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: safeHouse),
     .target(name: "Admission", dependencies: ["KCopy", "Locking", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "Journal", dependencies: ["CSQLite", "Locking", "CSystemShims"], swiftSettings: safeHouse),
     .target(name: "CopyJobs", dependencies: ["KCopy", "Admission", "Journal", "Locking", "CSystemShims"], swiftSettings: safeHouse),
@@ -68,7 +71,10 @@ let package = Package(
 
     .target(name: "FaultKit", dependencies: ["CSystemShims"], path: "Tests/FaultKit", swiftSettings: house),
     .testTarget(name: "URingTests", dependencies: ["URing", "CSystemShims"], swiftSettings: house),
-    .testTarget(name: "KCopyTests", dependencies: ["KCopy", "URing", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
+    .testTarget(
+      name: "KCopyTests",
+      dependencies: ["KCopy", "URing", "FaultKit", "Locking", "CSystemShims", .product(name: "Crypto", package: "swift-crypto")],
+      swiftSettings: house),
     .testTarget(name: "KCopyExampleTests", dependencies: ["KCopy", "FaultKit", "Locking", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "AdmissionTests", dependencies: ["Admission", "KCopy", "Locking", "FaultKit", "CSystemShims"], swiftSettings: house),
     .testTarget(name: "JournalTests", dependencies: ["Journal", "Locking", "FaultKit", "CSQLite", "CSystemShims"], swiftSettings: house),

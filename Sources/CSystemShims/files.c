@@ -171,7 +171,6 @@ int kcs_is_cached(int fd, uint64_t offset, uint64_t count) {
   struct { uint64_t cached, dirty, in_writeback, evicted, recently_evicted; } pages = {0};
   posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
   if (syscall(__NR_cachestat, fd, &range, &pages, 0) == 0) return pages.cached > 0;
-  if (errno != ENOSYS) return 1;
   char byte;
   struct iovec first = {&byte, 1};
   return preadv2(fd, &first, 1, (off_t)offset, RWF_NOWAIT) >= 0 || errno != EAGAIN;

@@ -28,6 +28,9 @@ public struct CopyOptions: Sendable {
   /// checksum of each sub-job, and with the source where there is none, as after a restart.  What differs is an error with EILSEQ.
   /// Not without `flushes`.
   public var verifies = false
+  /// Find the SHA-256 of the source in the same pass: `CopyProgress.digest`.  Of what the destinations have from an earlier attempt
+  /// the source is read again for it.  Nothing where there is no source.
+  public var hashes = false
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.
   public var fillsTailWithZeroes = false

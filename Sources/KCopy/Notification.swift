@@ -102,6 +102,9 @@ public struct CopyProgress: Sendable, Equatable {
   public var readError = false
   /// What was read back of a destination may have come from the page cache, which could not be passed.
   public var isVerifiedInCache = false
+  /// The SHA-256 of what was read, of all of the region, as 64 hexadecimal digits; `nil` until all is read, and where it isn't asked
+  /// for.  Sectors that could not be read, where that is ignored, count as the zeroes that are written for them.
+  public var digest: String?
   /// Bit i: a write, flush or verification of destination i failed for good; kcopyd's `write_err`.
   public var writeErrors: UInt64 = 0
   /// The first error of all.

@@ -34,6 +34,11 @@ internal import Glibc
     try body(UnsafeMutableRawBufferPointer(start: address(of: offset, count: count), count: count))
   }
 
+  /// Gives a part to a body that reads it.
+  public func withUnsafeBytes<R>(_ offset: Int, count: Int, _ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+    try withBytes(offset, count: count) { try body(UnsafeRawBufferPointer($0)) }
+  }
+
   /// Fills a part with zeroes.
   public func zero(_ offset: Int, count: Int) {
     withBytes(offset, count: count) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) }

@@ -77,17 +77,6 @@ struct ZeroTests {
     #expect(try options("errors=pause") == "pause any 0 0 5 true false")
   }
 
-  @Test(
-    "What this version doesn't do is EINVAL at its key", arguments: ["hash=sha256"])
-  func unserved(key: String) throws {
-    try withCounter { (counter) throws in
-      let record = counter.record("a").dropLast() + " \(key)\n"
-      let refusal = try counter.submission("a").write(String(record)).refusal()
-      #expect(refusal.errno == EINVAL && refusal.column == record.utf8.count - key.utf8.count - 1, "\(refusal)")
-      #expect(!Files.exists(counter.path("a")))
-    }
-  }
-
   @Test("clone=auto is accepted")
   func clone() throws {
     try withCounter { (counter) throws in

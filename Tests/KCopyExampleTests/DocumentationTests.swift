@@ -71,7 +71,8 @@ struct DocumentationTests {
     #endif
     try run(
       "swift", "symbolgraph-extract", "-module-name", "KCopy", "-target", "\(architecture)-unknown-linux-gnu", "-I", built + "/Modules",
-      "-I", root + "/Sources/CSystemShims/include", "-I", root + "/Sources/CUring", "-minimum-access-level", "public",
+      "-I", root + "/Sources/CSystemShims/include", "-I", root + "/Sources/CUring", "-I", root + "/Sources/CXXHash",
+      "-minimum-access-level", "public",
       "-skip-synthesized-members", "-output-dir", directory
     ).orThrow()
   }

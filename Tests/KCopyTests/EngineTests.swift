@@ -67,6 +67,8 @@ struct EngineTests {
       take(Transfer(isRead: false, device: device, position: position, offset: place.offset, count: count, token: token))
     }
 
+    mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64) {}
+
     private mutating func take(_ transfer: Transfer) {
       pending.append(transfer)
       let inFlight = pending.count

@@ -90,7 +90,8 @@ int kcs_clone_range(int fd, uint64_t offset, int from, uint64_t from_offset, uin
 int64_t kcs_seek_data(int fd, uint64_t offset);
 int64_t kcs_seek_hole(int fd, uint64_t offset);
 int kcs_drop_cache(int fd, uint64_t offset, uint64_t count);      /* POSIX_FADV_DONTNEED */
-/* Whether the page cache has something of a range: cachestat(2), and before Linux 6.5 whether its beginning can be read at once.
+/* Whether the page cache has something of a range: cachestat(2), and where that is not to be had (before Linux 6.5, or
+   behind a filter that doesn't know it) whether its beginning can be read at once.
    Nothing is read ahead of what this description reads from then on. Not 0 where nobody can tell. */
 int kcs_is_cached(int fd, uint64_t offset, uint64_t count);
 int kcs_flock_exclusive(int fd);                                  /* LOCK_EX | LOCK_NB */

@@ -97,7 +97,8 @@ struct JobLife {
     let remaining = plan.bytesTotal - min(progress.bytesDone, plan.bytesTotal)
     return JobSnapshot(
       state: state, plan: plan, attempt: attempt, progress: progress, pause: pause, phase: phase(state, pause, progress),
-      refusal: refusal, warnings: progress.isVerifiedInCache ? warnings.union(.verifiedInCache) : warnings, startedAt: started, finishedAt: finishedAt, rate: rate,
+      refusal: refusal, warnings: progress.isVerifiedInCache ? warnings.union(.verifiedInCache) : warnings, startedAt: started,
+      finishedAt: finishedAt, rate: rate,
       eta: state == .running && rate > 0 ? remaining / rate : nil)
   }
 

@@ -11,6 +11,7 @@ enum KeptProgress {
     words.add("write_err", progress.writeErrors)
     words.add("refusal", UInt64(refusal))
     words.add("cached", progress.isVerifiedInCache ? 1 : 0)
+    words.add("digest", progress.digest ?? "")
     add(progress.firstError, to: &words)
     return words
   }
@@ -43,6 +44,7 @@ enum KeptProgress {
     progress.readError = try words.number("read_err") != 0
     progress.writeErrors = try words.number("write_err")
     progress.firstError = try error(words)
+    progress.digest = words["digest"].isEmpty ? nil : words["digest"]
     progress.isVerifiedInCache = try words.number("cached") != 0
     return (progress, try errno(words, "refusal"))
   }

@@ -6,6 +6,7 @@ extension JobRecord {
     var options = CopyOptions()
     options.flushes = sync == .end
     options.verifies = verify
+    options.hashes = hash != nil
     // What ends inside a block is a source; zeroes have the length that is asked for.
     options.fillsTailWithZeroes = tailZero && op == .copy
     options.keepsHoles = sparse

@@ -139,7 +139,7 @@ private struct Reopening {
   let candidate: Admitting.Candidate
   let plan: Job.Plan
   /// Destinations that lack something.
-  let lacking: [Int]
+  private(set) var lacking: [Int]
   /// Whether the job has kept nobody from its destinations for a while.
   let isDoubtful: Bool
   var source: Endpoint?
@@ -174,6 +174,10 @@ private struct Reopening {
       isRestart = false
       lacking = unfinished
       isDoubtful = false
+    }
+    // For the digest alone the source is read with a destination that lacks nothing.
+    if lacking.isEmpty, candidate.record.hash != nil, let done = plan.destinations.indices.first(where: { !unfinished.contains($0) }) {
+      lacking = [done]
     }
   }
 

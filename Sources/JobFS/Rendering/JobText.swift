@@ -122,7 +122,7 @@ enum JobText {
       .number("rate", snapshot.rate),
       .number("eta", snapshot.eta),
       .text("warning", snapshot.warnings.text, widest: JobWarnings.widest),
-      .text("digest", "", widest: 64),
+      .text("digest", progress.digest ?? "", widest: 64),
       .constant("dests", UInt64(snapshot.plan.destinations.count)),
       .constant("uid", UInt64(facts.uid)),
       .constant("context", facts.context),

@@ -15,6 +15,9 @@ extension CopyRequest {
     guard maps.allSatisfy({ $0.isOutsideOfBlocks(of: block) }) else {
       throw DeviceError(errno: EINVAL, call: "maps of a copy: the domain is not a multiple of the logical block")
     }
+    guard !options.hashes || maps.allSatisfy({ $0.bytes(.outside) == 0 }) else {
+      throw DeviceError(errno: EINVAL, call: "options of a copy: a digest is of all of the region")
+    }
     // Before anything is added to a start: what overflows would end the program.
     guard source?.isAddressable != false, source?.isWhole != false else {
       throw DeviceError(errno: EINVAL, call: "source: not a multiple of the logical block")

@@ -16,10 +16,10 @@ final class CopyTask {
   /// When the rate lets the next sub-job start.
   var rateOpens: UInt64 = 0
 
-  /// Bit i: it is tried whether destination i can share the source's blocks.
-  var triesCloning: UInt64 = 0
-  /// Bit i: that has still to be tried.
+  /// Bit i: it has still to be tried whether destination i can share the source's blocks.
   var mayClone: UInt64
+  /// Until when the others wait for that.
+  var triesUntil: UInt64 = 0
   /// Where the source has holes, as far as that matters.
   var layout: Layout
   var streams: [Stream]
@@ -27,6 +27,8 @@ final class CopyTask {
   /// The places of its devices among the client's loads: the source's first, where there is one.
   var loads: [Int] = []
 
+  /// Where its source is hashed.
+  var hashing: Hashing?
   /// Of what was written, where it is to be verified.
   var checksums = WrittenChecksums()
 
@@ -75,6 +77,10 @@ final class CopyTask {
     live = count == 64 ? .max : .only(count) - 1
     streams = [Stream(mask: live, cursor: 0, end: plan.count, isFresh: request.maps.isEmpty)]
     sides = Array(repeating: DestinationSide(), count: count)
+    if request.options.hashes, request.source != nil {
+      hashing = Hashing(stream: streams.count)
+      streams.append(Stream(mask: 0, cursor: 0, end: plan.count, isFresh: false, isHashing: true))
+    }
     isUneven = !request.maps.isEmpty
   }
 
@@ -87,7 +93,7 @@ final class CopyTask {
   var isEnding: Bool { isCancelled || isSuspended }
 
   /// Whether it ends for a later copy to go on.
-  var endsSuspended: Bool { isSuspended && !isCancelled && live & ~finished != 0 }
+  var endsSuspended: Bool { isSuspended && !isCancelled && (live & ~finished != 0 || live != 0 && !isHashed) }
 
   var isPausedByError: Bool { if case .error = pause { true } else { false } }
 
@@ -129,8 +135,16 @@ final class CopyTask {
   }
 
   /// Adds a stream, in the place of one that is over.
-  func add(_ stream: Stream) {
-    if let free = streams.firstIndex(where: { $0.mask == 0 && $0.inFlight == 0 }) { streams[free] = stream } else { streams.append(stream) }
+  ///
+  /// - Returns: its place.
+  @discardableResult
+  func add(_ stream: Stream) -> Int {
+    if let free = streams.firstIndex(where: { $0.mask == 0 && $0.inFlight == 0 && !$0.isHashing }) {
+      streams[free] = stream
+      return free
+    }
+    streams.append(stream)
+    return streams.count - 1
   }
 
   /// Takes a destination out of all streams.

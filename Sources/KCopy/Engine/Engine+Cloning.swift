@@ -2,33 +2,32 @@ internal import Synchronization
 
 /// Destinations that share the source's blocks: files of one file system, each by itself, whatever the others do.
 ///
-/// The first piece is a try.  Who fails it stays with those that are copied, and has cost a system call; the others get streams
-/// of their own, which become streams like any other at the first piece that fails.
+/// The first piece is a try, in a stream of the destination's own.  The others wait a moment for it: who fails is then copied with
+/// them, and has cost a system call.  After a later piece that fails, or an answer that is late, a stream is one like any other.
 extension Engine where Driver: ~Copyable {
   /// Of one call: soon done, and few of them.
   private static var largestClone: UInt64 { 64 << 20 }
+  private static var patience: UInt64 { 50_000_000 }
 
   /// Tries which destinations can share blocks, before anything is read.
   ///
-  /// - Returns: whether that is under way: nothing else of the copy starts before.
-  mutating func tryCloning(_ task: CopyTask) -> Bool {
-    if task.triesCloning != 0 { return true }
-    guard task.mayClone != 0 else { return false }
-    let stream = task.streams.firstIndex { $0.mask & task.mayClone != 0 } ?? 0
-    let count = min(task.plan.count / task.clonedUnit * task.clonedUnit, Self.largestClone)
-    beginIfFirst(task)
-    (task.triesCloning, task.mayClone) = (task.mayClone & task.live, 0)
-    task.triesCloning.forEachMember { destination in
-      // In no slot of the stream, whose cursor stays where it is.
-      let cursor = task.streams[stream].cursor
-      let subJob = SubJob(
-        task: task.index, stream: stream, count: Int(count), carried: .only(destination), waiting: .only(destination), isBlank: true,
-        isClone: true)
-      let index = add(subJob, to: task)
-      task.streams[stream].cursor = cursor
-      clone(index, task, destination)
+  /// - Returns: until when nothing else of the copy starts; `nil`: nobody need wait.
+  mutating func tryCloning(_ task: CopyTask) -> UInt64? {
+    let candidates = task.mayClone & task.live
+    if candidates != 0 {
+      task.mayClone = 0
+      task.isUneven = true
+      task.triesUntil = now + Self.patience
+      beginIfFirst(task)
+      let end = task.plan.count / task.clonedUnit * task.clonedUnit
+      candidates.forEachMember { destination in
+        task.unstream(destination)
+        let stream = task.add(Stream(mask: .only(destination), cursor: 0, end: end, isCloning: true, isTrying: true))
+        _ = beginCloning(task, stream)
+      }
     }
-    return task.triesCloning != 0
+    guard now < task.triesUntil, task.streams.contains(where: { $0.isTrying && $0.mask != 0 }) else { return nil }
+    return task.triesUntil
   }
 
   /// Starts the next piece of a stream whose destination shares blocks.
@@ -60,28 +59,33 @@ extension Engine where Driver: ~Copyable {
     let task = task(of: token.subJob)
     idle(task, token.destination)
     guard let destination = token.destination else { preconditionFailure("a clone for no destination") }
-    let isTry = task.triesCloning.has(destination)
-    task.triesCloning &= ~UInt64.only(destination)
-    let end = subJobs[token.subJob].range.upperBound
+    let stream = subJobs[token.subJob].stream
     if result == 0 {
-      shared.bytesWritten.wrappingAdd(end - subJobs[token.subJob].offset, ordering: .relaxed)
-      if isTry { letClone(task, destination, from: end) }
+      task.streams[stream].isTrying = false
       moved(token, task)
     } else {
-      // What a later piece is of is copied as what its map lacks, and what follows as from any stream.
-      if !isTry { task.streams[subJobs[token.subJob].stream].isCloning = false }
+      task.streams[stream].isCloning = false
+      if task.streams[stream].isTrying { copyInstead(task, stream) }
+      // What a later piece is of is copied as what the map lacks, and what follows as from any stream.
       leave(token.subJob, task, destination)
     }
     if task.index >= 0, !task.isStopped { queue(task) }
   }
 
-  /// Takes a destination that can share blocks out of the stream of those that can't.
-  private mutating func letClone(_ task: CopyTask, _ destination: Int, from cursor: UInt64) {
-    task.isUneven = true
-    task.unstream(destination)
-    let end = task.plan.count / task.clonedUnit * task.clonedUnit
-    guard cursor < end else { return }
-    task.add(Stream(mask: .only(destination), cursor: cursor, end: end, isCloning: true))
+  /// A destination can't share blocks: it is copied from the beginning, with the others if those haven't begun.
+  private func copyInstead(_ task: CopyTask, _ stream: Int) {
+    task.streams[stream].isTrying = false
+    let others = task.streams.indices.first {
+      let other = task.streams[$0]
+      return $0 != stream && other.mask != 0 && other.isFresh && !other.isCloning && !other.isLagging && other.cursor == 0
+    }
+    if let others {
+      task.streams[others].mask |= task.streams[stream].mask
+      task.streams[stream].mask = 0
+    } else {
+      task.streams[stream].cursor = 0
+      task.streams[stream].end = task.plan.count
+    }
   }
 }
 

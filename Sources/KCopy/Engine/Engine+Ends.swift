@@ -138,8 +138,9 @@ extension Engine where Driver: ~Copyable {
 
   /// Ends a copy that starts nothing any more and has nothing in flight.
   mutating func endIfIdle(_ task: CopyTask) {
+    if task.isStopped { stopHashing(task) }
     guard task.subJobs.isEmpty, task.flushesInFlight == 0, !task.layout.isAsked, task.index >= 0 else { return }
-    guard task.isStopped || task.live & ~task.finished == 0 else { return }
+    guard task.isStopped || task.live & ~task.finished == 0 && task.isHashed else { return }
     if task.endsSuspended {
       for destination in task.sides.indices { flushWhereSuspended(task, destination) }
       if task.flushesInFlight > 0 { return }

@@ -36,8 +36,8 @@ extension Engine where Driver: ~Copyable {
       task.sides[destination].line.remove(at: place)
     }
     releaseSlot(index, task)
-    if !subJobs[index].isInSlot { publishWritten(index, task) }
-    if subJobs[index].waiting == 0 { end(index, task) }
+    if !subJobs[index].isInSlot || isAwaitedByNone(index, task) { publishWritten(index, task) }
+    endIfDone(index, task)
     if task.isSequential { writeFirstInLine(task, destination) }
     if task.sides[destination].carried == 0 || task.isSuspended { finishIfComplete(task, destination) }
     endIfIdle(task)
@@ -46,6 +46,12 @@ extension Engine where Driver: ~Copyable {
   /// All destinations of a sub-job that wait for it get nothing.
   mutating func abandon(_ index: Int, _ task: CopyTask) {
     endReading(index, task)
+    unclaim(index, task)
+    // For the digest alone: nobody waits for it, and nobody but this ends it.
+    if subJobs[index].carried == 0 {
+      if subJobs[index].task >= 0 { endIfDone(index, task) }
+      return endIfIdle(task)
+    }
     var rest = subJobs[index].waiting
     while rest != 0 {
       let destination = rest.trailingZeroBitCount
@@ -64,19 +70,24 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// A sub-job keeps its slot while a destination of its stream waits for it: who was let go keeps the pages only.
-  private mutating func releaseSlot(_ index: Int, _ task: CopyTask) {
+  mutating func releaseSlot(_ index: Int, _ task: CopyTask) {
     let stream = subJobs[index].stream
-    guard subJobs[index].isInSlot, subJobs[index].waiting & task.streams[stream].mask == 0 else { return }
+    guard subJobs[index].isInSlot, subJobs[index].hashPart == .none, isAwaitedByNone(index, task) else { return }
     subJobs[index].isInSlot = false
     task.streams[stream].inFlight -= 1
     if !task.isStopped { queue(task) }
+  }
+
+  /// Whether no destination of its stream waits for a sub-job any more.
+  private func isAwaitedByNone(_ index: Int, _ task: CopyTask) -> Bool {
+    subJobs[index].waiting & task.streams[subJobs[index].stream].mask == 0
   }
 
   /// A destination has failed: the slots of the sub-jobs that wait for it only are free.
   mutating func releaseSlots(_ task: CopyTask) {
     for number in task.subJobs {
       releaseSlot(number, task)
-      if !subJobs[number].isInSlot { publishWritten(number, task) }
+      if !subJobs[number].isInSlot || isAwaitedByNone(number, task) { publishWritten(number, task) }
     }
   }
 
@@ -93,6 +104,12 @@ extension Engine where Driver: ~Copyable {
     for number in task.subJobs where subJobs[number].written.has(destination) { publishWritten(number, task) }
   }
 
+  /// Ends a sub-job that neither a destination nor the digest waits for.
+  mutating func endIfDone(_ index: Int, _ task: CopyTask) {
+    guard subJobs[index].waiting == 0, subJobs[index].hashPart == .none, !subJobs[index].isReading else { return }
+    end(index, task)
+  }
+
   /// Gives back what a sub-job held.
   private mutating func end(_ index: Int, _ task: CopyTask) {
     let subJob = subJobs[index]
@@ -103,7 +120,7 @@ extension Engine where Driver: ~Copyable {
       giveBack(run)
       if subJob.isLagging { laggingPages -= run.count }
     }
-    reservedTransfers -= subJob.carried.nonzeroBitCount
+    reservedTransfers -= subJob.transfers
     subJobs[index].task = -1
     freeSubJobs.append(index)
     if let place = task.subJobs.firstIndex(of: index) { task.subJobs.remove(at: place) }

@@ -99,7 +99,8 @@ extension Engine where Driver: ~Copyable {
   // MARK: One copy
 
   private mutating func start(_ task: CopyTask, fromReserve: Bool) -> Start {
-    guard !task.isStopped, task.pause == nil, !tryCloning(task) else { return .nothing }
+    guard !task.isStopped, task.pause == nil else { return .nothing }
+    if let moment = tryCloning(task) { return .later(moment) }
     let opens = max(configuration.rate == nil ? 0 : rateOpens, task.rate == nil ? 0 : task.rateOpens)
     guard opens <= now else { return .later(opens) }
     var earliest = UInt64.max
@@ -143,17 +144,21 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
-    if task.streams[stream].isCloning { return beginCloning(task, stream) }
+    if task.streams[stream].isCloning { return task.streams[stream].isTrying ? .nothing : beginCloning(task, stream) }
     if task.streams[stream].isVerifying {
       guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
       return beginReadBack(task, stream, limit: limit(task, configuration.subjob), fromReserve: fromReserve)
+    }
+    if task.streams[stream].isHashing {
+      guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
+      return beginHashing(task, stream, limit: limit(task, configuration.subjob), fromReserve: fromReserve)
     }
     guard let (lacking, mask) = next(task, stream) else {
       // It was the last that a destination waited for, or that one needs another stream: look again.
       finishWhereComplete(task)
       return .later(now)
     }
-    guard let (range, isZeroing) = cut(lacking, of: task) else { return .nothing }
+    guard let (range, isZeroing) = cut(lacking, of: task), isZeroing || !task.waitsForDigest(range.lowerBound) else { return .nothing }
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
     let limit = limit(task, byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob)
@@ -166,15 +171,17 @@ extension Engine where Driver: ~Copyable {
       run = taken
     }
     let isFirst = beginIfFirst(task)
-    let subJob = SubJob(
+    var subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, carried: mask, waiting: mask,
       isReading: !isZeroing, isBlank: isZeroing, isReserved: fromReserve, isLagging: task.streams[stream].isLagging,
       isRepair: !task.streams[stream].isFresh)
+    claimForDigest(&subJob, task)
     let index = add(subJob, to: task)
     if task.isSequential { mask.forEachMember { task.sides[$0].line.append(index) } }
     if subJob.isLagging { laggingPages += run?.count ?? 0 }
-    // What follows may be there already: then nobody has to wait for this stream any more.
-    if subJob.isRepair { _ = next(task, stream) }
+    // What follows may be there already: then nobody has to wait for this stream any more.  A destination that lacks less than a
+    // whole block may have been passed over with it.
+    if subJob.isRepair, next(task, stream) == nil { finishWhereComplete(task) }
     // A hole is no work, whatever its length.
     if !isZeroing || task.request.source == nil { charge(task, count) }
     mergeIfCaughtUp(task, stream)
@@ -213,7 +220,7 @@ extension Engine where Driver: ~Copyable {
   mutating func add(_ subJob: SubJob, to task: CopyTask) -> Int {
     let index = freeSubJobs.popLast() ?? subJobs.count
     if index == subJobs.count { subJobs.append(subJob) } else { subJobs[index] = subJob }
-    reservedTransfers += subJob.carried.nonzeroBitCount
+    reservedTransfers += subJob.transfers
     task.subJobs.append(index)
     task.streams[subJob.stream].inFlight += 1
     task.streams[subJob.stream].cursor = subJob.range.upperBound
@@ -247,8 +254,7 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// Takes the pages for a piece, or for the part of it that there are pages for.
-  private mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun?
-  {
+  mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun? {
     // Writes may fill up a logical block, which can be larger than a page.
     let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes

@@ -42,6 +42,7 @@ extension Engine where Driver: ~Copyable {
   /// Takes a completion; a transfer that was short, or is to be tried again, goes on where it stopped.
   mutating func complete(_ completion: Completion) {
     let token = TransferToken(bits: completion.token)
+    if token.isHash { return hashed(token.subJob) }
     let task = task(of: token.subJob)
     idle(task, token.destination)
     let bytes = UInt64(max(0, completion.result))
@@ -122,6 +123,11 @@ extension Engine where Driver: ~Copyable {
     endReading(index, task)
     // After a cancel or a suspension no write starts; after another sub-job's error those in flight finish.
     guard !task.isEnding else { return abandon(index, task) }
+    readForDigest(index, task)
+    if subJobs[index].carried == 0 {
+      endIfDone(index, task)
+      return endIfIdle(task)
+    }
     noteBlanks(index, task)
     let wanted = subJobs[index].waiting & task.live
     if let run = subJobs[index].run {

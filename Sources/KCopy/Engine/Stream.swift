@@ -15,6 +15,10 @@ struct Stream {
   var isVerifying = false
   /// Whether its only destination shares the source's blocks, and nothing is read.
   var isCloning = false
+  /// Whether that is still being tried.
+  var isTrying = false
+  /// Whether it reads for the digest alone, what no destination lacks: its cursor is where the digest's next piece begins.
+  var isHashing = false
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false
   /// When that was.
@@ -24,7 +28,7 @@ struct Stream {
   var holdUp = HoldUp()
 
   /// Whether nothing is left to start.
-  var isSpent: Bool { mask == 0 || cursor >= end }
+  var isSpent: Bool { mask == 0 && !isHashing || cursor >= end }
 }
 
 /// How much each destination of a stream has made the others wait, lately.

@@ -33,8 +33,14 @@ struct SubJob {
   var isRepair = false
   /// Set where it reads back what its only destination holds.
   var readBack: ReadBack?
+  /// What it has to do with the digest, and from where on.
+  var hashPart = HashPart.none
+  var hashStart: UInt64 = 0
   /// Transfers that the kernel asked to try again.
   var triedAgain = 0
+
+  /// The most transfers that it can have in flight.
+  var transfers: Int { max(carried.nonzeroBitCount, 1) }
 
   /// The range of the region that it covers.
   var range: Range<UInt64> { offset..<offset + UInt64(count) }
@@ -53,6 +59,12 @@ struct TransferToken {
     self.subJob = subJob
     self.progress = progress
   }
+
+  /// The digest's of a sub-job.
+  static func hash(of subJob: Int) -> TransferToken { TransferToken(destination: hashSide - 1, subJob: subJob, progress: 0) }
+  private static let hashSide = 255
+
+  var isHash: Bool { destination == Self.hashSide - 1 }
 
   init(bits: UInt64) {
     let side = Int(bits >> 56)

@@ -41,33 +41,41 @@ struct RingDriver: TransferDriver, ~Copyable {
   }
 
   mutating func read(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
-    guard let local = device.local else { preconditionFailure("a device of another machine") }
-    let (descriptor, isDirect) = local.description(at: position, count: count)
-    if isDirect {
-      ring.read(descriptor, at: position, into: place.arena, offset: place.offset, count: count, userData: token)
-    } else {
-      transfers.read(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
-    }
+    let local = local(device)
+    guard !readDirectly(local, at: position, into: place, count: count, token: token) else { return }
+    transfers.read(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
   }
 
   mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64) {
+    let local = local(device)
+    guard !readDirectly(local, at: position, into: place, count: count, token: token) else { return }
+    transfers.readBack(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
+  }
+
+  private func local(_ device: Device) -> LocalMedium {
     guard let local = device.local else { preconditionFailure("a device of another machine") }
+    return local
+  }
+
+  /// Reads past the page cache; returns whether it can.
+  private mutating func readDirectly(_ local: LocalMedium, at position: UInt64, into place: Place, count: Int, token: UInt64) -> Bool {
     let (descriptor, isDirect) = local.description(at: position, count: count)
-    if isDirect {
-      ring.read(descriptor, at: position, into: place.arena, offset: place.offset, count: count, userData: token)
-    } else {
-      transfers.readBack(local, at: position, into: memories[place.arena], place.offset, count: count, token: token)
-    }
+    if isDirect { ring.read(descriptor, at: position, into: place.arena, offset: place.offset, count: count, userData: token) }
+    return isDirect
   }
 
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64) {
-    guard let local = device.local else { preconditionFailure("a device of another machine") }
+    let local = local(device)
     let (descriptor, isDirect) = local.description(at: position, count: count)
     if isDirect {
       ring.write(descriptor, at: position, from: place.arena, offset: place.offset, count: count, userData: token)
     } else {
       transfers.write(local, at: position, from: memories[place.arena], place.offset, count: count, token: token)
     }
+  }
+
+  mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64) {
+    transfers.hash(digest, memories[place.arena], place.offset, count: count, token: token)
   }
 
   mutating func advance(until deadline: UInt64?, into completions: inout [Completion]) {

@@ -33,6 +33,10 @@ struct ThreadDriver: TransferDriver, ~Copyable {
     transfers.write(local, at: position, from: memories[place.arena], place.offset, count: count, token: token)
   }
 
+  mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64) {
+    transfers.hash(digest, memories[place.arena], place.offset, count: count, token: token)
+  }
+
   mutating func advance(until deadline: UInt64?, into completions: inout [Completion]) {
     if transfers.isEmpty {
       if let deadline { wakeUp.wait(until: deadline) } else { wakeUp.wait() }

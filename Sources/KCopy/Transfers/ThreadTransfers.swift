@@ -40,6 +40,10 @@ final class ThreadTransfers: Sendable {
     perform(device) { Completion(token: token, result: memory.write(to: descriptor, at: position, from: offset, count: count)) }
   }
 
+  func hash(_ digest: RegionDigest, _ memory: TransferMemory, _ offset: Int, count: Int, token: UInt64) {
+    digest.update(memory, offset, count: count) { self.complete(Completion(token: token, result: Int64(count))) }
+  }
+
   private func perform(_ device: LocalMedium, _ transfer: @escaping @Sendable () -> Completion) {
     let work: @Sendable () -> Void = { self.complete(transfer()) }
     if !device.perform(work) { _ = lastResort.perform(work) }

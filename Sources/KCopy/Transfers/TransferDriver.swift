@@ -38,6 +38,9 @@ protocol TransferDriver: ~Copyable {
   mutating func readBack(_ device: Device, at position: UInt64, into place: Place, count: Int, token: UInt64)
   mutating func write(_ device: Device, at position: UInt64, from place: Place, count: Int, token: UInt64)
 
+  /// Has a digest take in what lies in a memory, after all that it was given before.
+  mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64)
+
   /// Starts what was given, and appends what has completed.  It returns when there is a completion, when the mailbox woke
   /// it, and at the deadline: `nil` is none, and 0 doesn't wait at all.
   mutating func advance(until deadline: UInt64?, into completions: inout [Completion])

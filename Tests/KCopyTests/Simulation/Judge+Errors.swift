@@ -27,7 +27,12 @@ extension Judge {
     for (index, map) in notification.maps.enumerated() {
       let (device, start) = (watch.device(index), watch.spec.destinations[index].start)
       var unwritable = bad(device, start, isRead: false)
-      if options.verifies { unwritable += bad(device, start, isRead: true) }
+      if options.verifies {
+        let unverifiable = bad(device, start, isRead: true)
+        // What could not be read from the source isn't read back.
+        if unverifiable.contains(where: { range in unreadable.contains(where: range.overlaps) }) { continue }
+        unwritable += unverifiable
+      }
       if (notification.progress.writeErrors & .only(index) != 0) != !unwritable.isEmpty {
         complain("bit of destination \(index) is wrong, with \(unwritable) that can't be written")
       }
@@ -65,11 +70,13 @@ extension Judge {
     let skipsHoles =
       options.keepsHoles && watch.sourceDevice?.spec.tellsHoles == true
       || options.sharesBlocks && watch.sourceDevice?.spec.isFile == true
-    let isRight = skipsHoles ? watch.source.bytesMoved <= lacking.bySome : watch.source.bytesMoved == lacking.bySome
-    // What has no checksum is compared with the source: an earlier attempt has left it, it is a hole, or there are too few pages.
-    let isComparing = options.verifies && watch.source.bytesMoved > lacking.bySome
-    if watch.spec.source != nil, !isRight, !isComparing {
-      complain("\(watch.source.bytesMoved) bytes were read of \(lacking.bySome)")
+    // The digest is of all of it; and with the source is compared what has no checksum: what an earlier attempt has left, a hole, and
+    // what is larger than a client's pages by now.
+    let read = options.hashes ? watch.spec.count : lacking.bySome
+    let moved = watch.source.bytesMoved
+    let isRight = options.verifies && (skipsHoles || moved >= read) || (skipsHoles ? moved <= read : moved == read)
+    if watch.spec.source != nil, !isRight {
+      complain("\(moved) bytes were read of \(read)")
     }
     for (index, side) in watch.destinations.enumerated() {
       let block = UInt64(watch.device(index).spec.logicalBlock)

@@ -1,3 +1,4 @@
+import Crypto
 import Glibc
 
 @testable import KCopy
@@ -39,7 +40,9 @@ struct Judge {
     judgeStates(notification)
     judgeBits(notification)
     judgeFirstError(progress)
-    judgePromptness(notification)
+    // What is taken into a digest is no transfer.
+    if !options.hashes { judgePromptness(notification) }
+    judgeDigest(notification)
     if options.errors == .ignore, !notification.wasCancelled, !notification.wasSuspended { judgeIgnored(notification) }
   }
 
@@ -88,6 +91,28 @@ struct Judge {
   }
 
   /// The notification comes as soon as nothing of the copy is in flight any more.
+  private func judgeDigest(_ notification: KCopy.Notification) {
+    guard options.hashes, let source = watch.spec.source, let device = watch.sourceDevice else {
+      if notification.progress.digest != nil { complain("a digest that nobody asked for") }
+      return
+    }
+    guard let digest = notification.progress.digest else {
+      if notification.isComplete { complain("complete, and without a digest") }
+      return
+    }
+    var bytes = [UInt8](UnsafeRawBufferPointer(start: device.original(source.start), count: Int(watch.spec.count)))
+    if notification.progress.readError, options.errors == .ignore {
+      if notification.wasSuspended || notification.wasCancelled { return }
+      // Where something was not written either nobody can tell which bytes were zeroed.
+      guard notification.progress.writeErrors == 0, !options.verifies, let map = notification.maps.first else { return }
+      for extent in map.extents where extent.status == .failed {
+        for offset in extent.start..<extent.end { bytes[Int(offset)] = 0 }
+      }
+    }
+    let expected = SHA256.hash(data: bytes).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    if digest != expected { complain("the digest is \(digest), and not \(expected)") }
+  }
+
   private func judgePromptness(_ notification: KCopy.Notification) {
     guard notification.wasCancelled || notification.wasSuspended || !watch.wasHeldUp else { return }
     var last = max(watch.lastEndedAt, watch.postedAt ?? 0)
@@ -242,7 +267,9 @@ struct Judge {
     let errors = progress.readError || progress.writeErrors != 0
     // What a flush lost is read again, by whole blocks, and then a bad block of before may be readable.
     let isCured = watch.destinations.indices.contains { index in watch.flushes(index).contains { $0.result != 0 } }
-    if notification.isComplete != progress.destinations.allSatisfy({ $0.state == .done }), !notification.wasCancelled, !isCured {
+    if notification.isComplete != progress.destinations.allSatisfy({ $0.state == .done }), !notification.wasCancelled, !isCured,
+      !(options.hashes && (notification.wasSuspended || progress.readError))
+    {
       complain("complete: \(notification.isComplete), with destinations \(progress.destinations.map(\.state))")
     }
     if errors != (progress.firstError != nil) {

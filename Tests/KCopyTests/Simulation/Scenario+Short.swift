@@ -9,6 +9,14 @@ extension Scenario {
     _ count: UInt64, from source: DeviceSpec = DeviceSpec(), to destinations: DeviceSpec..., subjob: Int = 65536, slots: Int = 4,
     pages: Int = 256, change: (inout CopyOptions) -> Void = { _ in }
   ) {
+    self.init(count, from: source, toAll: destinations, subjob: subjob, slots: slots, pages: pages, change: change)
+  }
+
+  /// The same to destinations of a list.
+  init(
+    _ count: UInt64, from source: DeviceSpec = DeviceSpec(), toAll destinations: [DeviceSpec], subjob: Int = 65536, slots: Int = 4,
+    pages: Int = 256, change: (inout CopyOptions) -> Void = { _ in }
+  ) {
     devices = [source] + destinations
     for index in devices.indices {
       devices[index].size = count + 8192

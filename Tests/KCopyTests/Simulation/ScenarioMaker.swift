@@ -213,6 +213,7 @@ struct ScenarioMaker {
     options.priority = random.pick([5, 5, 5, 0, 9, 3])
     options.keepsHoles = random.happens(oneIn: 3)
     options.sharesBlocks = random.happens(oneIn: 2)
+    options.hashes = random.happens(oneIn: 3)
     options.verifies = options.flushes && random.happens(oneIn: 3)
     if random.happens(oneIn: 10) { options.rate = UInt64(random.pick([10_000, 200_000, 2_000_000])) }
     let blocks = (destinations + [source].compactMap { $0 }).map { scenario.devices[$0].logicalBlock }
@@ -230,7 +231,7 @@ struct ScenarioMaker {
       // As equal as a cancel leaves them, or each by itself.
       let common = map(count)
       copy.maps = destinations.map { _ in random.happens(oneIn: 2) ? common : map(count) }
-      if random.happens(oneIn: 2) { exclude(from: &copy.maps) }
+      if !options.hashes, random.happens(oneIn: 2) { exclude(from: &copy.maps) }
     }
     copy.at = random.happens(oneIn: 2) ? 0 : random.time(Span.microsecond...30 * Span.millisecond)
     return copy

@@ -128,6 +128,20 @@ struct SimulatedCheckpointTests {
     #expect(outcome.devices[1].flushes.count == (takesCheckpoints ? 0 : 1))
   }
 
+  @Test("Who lacks less than a block, beside somebody who lacks what is around it, gets that too")
+  func lessThanABlock() throws {
+    var scenario = Self.scenario(5, to: DeviceSpec(), DeviceSpec())
+    scenario.devices[0].logicalBlock = 4096
+    // Whole blocks are read, which the judge of what is clean doesn't know.
+    scenario.devices[0].pace = .medium
+    scenario.copies[0].maps = [RangeMap(count: Self.count, status: .durable), RangeMap(count: Self.count, status: .durable)]
+    scenario.copies[0].maps[0].set(32768..<61440, .missing)
+    scenario.copies[0].maps[0].set(61440..<63488, .missing)
+    scenario.copies[0].maps[1].set(63488..<64000, .missing)
+    let outcome = try scenario.run()
+    #expect(outcome.copies[0].notification.isComplete)
+  }
+
   // MARK: Flushes that fail
 
   @Test("One that fails costs its destination all that isn't durable: it is read and written again, and nobody else's is")

@@ -26,6 +26,10 @@ struct SimulatedDriver: TransferDriver, ~Copyable {
     transfers.begin(false, device, position, place, count, token)
   }
 
+  mutating func hash(_ digest: RegionDigest, _ place: Place, count: Int, token: UInt64) {
+    transfers.hash(digest, place, count, token)
+  }
+
   mutating func advance(until deadline: UInt64?, into completions: inout [Completion]) {
     let (transfers, wakeUp) = (transfers, wakeUp)
     // Only what really signalled wakes it: a lost wake-up is a hang here too.

@@ -15,18 +15,10 @@ struct SimulatedVerifyTests {
   private func verifying(
     _ destinations: DeviceSpec..., from source: DeviceSpec = DeviceSpec(), change: (inout CopyOptions) -> Void = { _ in }
   ) -> Scenario {
-    var scenario = Scenario(Self.count, from: source) {
+    Scenario(Self.count, from: source, toAll: destinations) {
       $0.verifies = true
       change(&$0)
     }
-    for device in destinations {
-      var device = device
-      device.size = Self.count + 8192
-      device.patternOffset = scenario.devices.count << 20
-      scenario.copies[0].destinations.append(.init(device: scenario.devices.count, start: 4096))
-      scenario.devices.append(device)
-    }
-    return scenario
   }
 
   @Test("Each destination is read back once, after its flush, and the source isn't read again")

@@ -24,7 +24,10 @@ final class TransfersInFlight: @unchecked Sendable {
     self.devices = Dictionary(uniqueKeysWithValues: devices.map { ($0.open().key, $0) })
   }
 
-  var isEmpty: Bool { transfers.isEmpty && completions.isEmpty }
+  private var hashing = 0
+  private var hashFreeAt: UInt64 = 0
+
+  var isEmpty: Bool { transfers.isEmpty && completions.isEmpty && hashing == 0 }
 
   func attach(_ memory: TransferMemory, as arena: Int) {
     if arenas[arena] != nil { world.complain("memory \(arena) is attached twice") }
@@ -63,6 +66,18 @@ final class TransfersInFlight: @unchecked Sendable {
       }
     }
     medium.submit(transfer) { [self] result in end(transfer, result) }
+  }
+
+  /// Takes its time, as a thread does.
+  func hash(_ digest: RegionDigest, _ place: Place, _ count: Int, _ token: UInt64) {
+    guard let memory = arenas[place.arena] else { world.stop("a digest of \(place): no such memory") }
+    hashing += 1
+    hashFreeAt = max(hashFreeAt, world.now) + UInt64(count) / 4
+    world.at(hashFreeAt) { [self] in
+      hashing -= 1
+      digest.updateNow(memory, place.offset, count: count)
+      completions.append(Completion(token: token, result: Int64(count)))
+    }
   }
 
   private func check(_ transfer: SimulatedTransfer) {
