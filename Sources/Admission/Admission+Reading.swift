@@ -19,6 +19,8 @@ extension Admission {
     let descriptor = try caller.opening(path) { () throws(Objection) in unsafe kcs_open("/proc/self/fd/\(found)", O_RDONLY, 0) }
     guard descriptor >= 0 else { throw Objection(-descriptor, "\(path): \(Self.text(-descriptor))") }
     defer { _ = kcs_close(descriptor) }
+    let tooLong = Objection(EFBIG, "\(path) has more than \(limit) bytes")
+    guard try facts(of: descriptor, path).size <= UInt64(limit) else { throw tooLong }
     var piece = [UInt8](repeating: 0, count: 1 << 16)
     var offset = 0
     while true {
@@ -26,7 +28,8 @@ extension Admission {
       guard count >= 0 else { throw Objection(Int32(-count), "\(path) can't be read: \(Self.text(Int32(-count)))") }
       if count == 0 { return }
       offset += Int(count)
-      guard offset <= limit else { throw Objection(EFBIG, "\(path) has more than \(limit) bytes") }
+      // It may grow meanwhile.
+      guard offset <= limit else { throw tooLong }
       try take(Array(piece[..<Int(count)]))
     }
   }

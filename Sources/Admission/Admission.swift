@@ -149,7 +149,7 @@ public final class Admission: Sendable {
     return try Device(opened, access: access, directory: directory)
   }
 
-  private func facts(of descriptor: Int32, _ path: String) throws(Objection) -> kcs_file_facts {
+  func facts(of descriptor: Int32, _ path: String) throws(Objection) -> kcs_file_facts {
     var facts = kcs_file_facts()
     let result = unsafe kcs_file_facts(descriptor, &facts)
     guard result == 0 else { throw Objection(-result, "\(path): \(Self.text(-result))") }

@@ -10,6 +10,8 @@ without a mount, beside fio with the same sizes and depths.
 Then the mount itself (M): jobs made, status read and batches written, beside a FUSE program in C that does nothing; how soon a waiting
 reader is woken; a mount with 100,000 jobs.
 
+Then what people do around a copy (X): verified, hashed, sparse, shared or of a domain, beside the tool that they take for it.
+
 Then what durability costs (R): large copies with checkpoints and without, small jobs one at a time and in batches, beside programs in C
 that do the same by hand, and a dd for each.
 """
@@ -22,6 +24,7 @@ import tempfile
 from dataclasses import dataclass
 
 import durable
+import extras
 import kcopyd
 import mount
 import report
@@ -41,8 +44,8 @@ def main():
     raise Failure("must run as root: it mounts a tmpfs, sets up loop devices and writes to them")
   stop.catch()
   plan, workloads = selected(options), selected_workloads(options)
-  mounts, durables = (part.selected(options.only, options.without_kcopyfs) for part in (mount, durable))
-  if not plan and not workloads and not mounts and not durables:
+  mounts, durables, around = (part.selected(options.only, options.without_kcopyfs) for part in (mount, durable, extras))
+  if not plan and not workloads and not mounts and not durables and not around:
     raise Failure(f"--only {options.only}: no contender's name contains it")
   with undoing() as stack:
     folder = os.path.realpath(tempfile.mkdtemp(prefix="kcopyfs-bench-", dir=options.directory))
@@ -52,7 +55,7 @@ def main():
     facts = {"machine": report.machine(), "versions": report.versions(), "runs": options.runs}
     report.print_facts("machine", facts["machine"])
     pipes = make_pipes(stack, folder)
-    daemon = start_daemon(stack, options, folder, plan)
+    daemon = start_daemon(stack, options, folder, plan, around)
     if daemon:
       facts["versions"]["kcopyfs"] = daemon.version
       facts["daemon"] = " ".join(daemon.command)
@@ -65,9 +68,12 @@ def main():
       cases += bench.workloads(workloads, folder)
     if mounts:
       cases += mount.measured(bench, mounts, folder)
+    if around:
+      cases += extras.measured(bench, around, folder, undoing)
     if durables:
       cases += durable.measured(bench, durables, folder)
-  parts = ((plan, report.FOOTNOTES), (workloads, kcopyd.FOOTNOTES), (mounts, mount.FOOTNOTES), (durables, durable.FOOTNOTES))
+  parts = ((plan, report.FOOTNOTES), (workloads, kcopyd.FOOTNOTES), (mounts, mount.FOOTNOTES), (around, extras.FOOTNOTES),
+           (durables, durable.FOOTNOTES))
   for part, footnotes in parts:
     if part:
       print(f"\n{footnotes}")
@@ -84,8 +90,8 @@ def parse_options():
   parser.add_argument("--size", type=size, default=size("1G"),
                       help="bytes of the source, as 128M or 1G (1G); the devices of kcopyd's workloads always have 256M")
   parser.add_argument("--only", default="", metavar="SUBSTRING",
-                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs, kcopyd-4K-1to8/fio, mount-create/idle-fuse "
-                      "or durable-one/kcopyfs")
+                      help="only what contains it, of names like T-1to1/dd, D-1to3/kcopyfs, kcopyd-4K-1to8/fio, mount-create/idle-fuse, "
+                      "extra-hash/kcopyfs or durable-one/kcopyfs")
   parser.add_argument("--json", metavar="FILE", help="write every sample there too")
   parser.add_argument("--directory", default=os.environ.get("TMPDIR") or "/var/tmp", metavar="DIR",
                       help="where to make the files on disk ($TMPDIR or /var/tmp)")
@@ -139,9 +145,9 @@ def selected_workloads(options):
   return plan
 
 
-def start_daemon(stack, options, folder, plan):
-  """The daemon, if the plan has a row for it."""
-  if not any("kcopyfs" in names for names in plan.values()):
+def start_daemon(stack, options, folder, plan, around):
+  """The daemon, if there is a row for it."""
+  if not any("kcopyfs" in names for names in plan.values()) and not any(c.role == KCOPYFS for rows in around.values() for c in rows):
     return None
   daemon = Daemon(stack, options.daemon, folder, options.mount_options)
   print(f"\nthe daemon, once for all runs:\n  MNT={daemon.mount_point}\n  {' '.join(daemon.command)}")

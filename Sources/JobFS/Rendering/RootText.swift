@@ -65,6 +65,12 @@ enum RootText {
       create=yes                  make a destination that does not exist, as a regular file
       tail=zero                   fill the last block of a destination with zeroes
       sync=none                   do not flush at the end
+      verify=yes                  read each destination back after its flush, and compare
+      hash=sha256                 digest= in status: the sha256sum of the source, from the same pass
+      sparse=yes                  holes and zeroes become holes, or ranges that the device zeroes by itself
+      clone=no                    copy even where files could share their blocks
+      domain=MAPFILE              only what a ddrescue mapfile marks +
+      after=NAME,NAME             begin when those jobs are done; fail if one of them is not
       context='any text'          given back in status
       name=NAME mode=0750         in submit: the job's name and mode bits
     A value with other characters than A-Za-z0-9_./:@+,%- stands in single quotes.
