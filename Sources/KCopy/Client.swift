@@ -71,8 +71,8 @@ public final class Client: Sendable {
   ///   - destinations: 1 to 64 regions to write.
   ///   - options: how; see `CopyOptions`.
   ///   - maps: what an earlier attempt has left, one per destination, as its notification had them: what is `durable` there is
-  ///     not copied again, nor what is `outside`, which is no part of the copy; everything else is.  What is `outside` begins and
-  ///     ends with logical blocks of all devices.  Empty: nothing was left, and all of the region is copied.
+  ///     not copied again, nor what is `outside`, which is no part of the copy; everything else is.  What is `outside` is
+  ///     the same in all of them, and begins and ends with logical blocks of all devices.  Empty: nothing was left, and all of the region is copied.
   ///   - changed: called on the client's thread, before `notify`, when the copy has begun, and when its pause has begun or
   ///     ended: `Copy.progress` has changed.
   ///   - checkpointed: called on the client's thread, before `notify`, when a flush in the middle of the copy has made more of a

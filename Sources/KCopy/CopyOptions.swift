@@ -29,7 +29,7 @@ public struct CopyOptions: Sendable {
   /// Not without `flushes`.
   public var verifies = false
   /// Find the SHA-256 of the source in the same pass: `CopyProgress.digest`.  Of what the destinations have from an earlier attempt
-  /// the source is read again for it.  Nothing where there is no source.
+  /// the source is read again for it; what is outside of its domain is left out.  Nothing where there is no source.
   public var hashes = false
   /// A region that ends inside the last logical block of a destination device: the rest of that block is written with
   /// zeroes.  Otherwise such a region is refused.

@@ -116,7 +116,7 @@ struct RecordRoundTripTests {
     record.sparse = Bool.random(using: &generator)
     record.clone = JobRecord.Clone.allCases.randomElement(using: &generator)!
     record.tailZero = Bool.random(using: &generator)
-    record.domain = record.op == .copy && record.hash == nil && Bool.random(using: &generator) ? "/" + randomText(0...20, &generator) : nil
+    record.domain = record.op == .copy && Bool.random(using: &generator) ? "/" + randomText(0...20, &generator) : nil
     record.rate = Bool.random(using: &generator) ? UInt64.random(in: 1...UInt64(Int64.max), using: &generator) : nil
     record.priority = Int.random(in: 0...9, using: &generator)
     record.context = Bool.random(using: &generator) ? "" : randomText(0...60, &generator)

@@ -60,6 +60,18 @@ struct DomainTests {
     }
   }
 
+  @Test("A digest is of what it marks, one piece behind the other")
+  func hashed() throws {
+    try withDaemon { bench, daemon in
+      let (source, destination) = (try bench.loop(), try bench.loop())
+      let bytes = try source.fill(seed: 1)
+      let domain = try Self.write(bench, Self.blocks)
+      let job = try daemon.copy("from=\(source.path) to=\(destination.path) domain=\(domain) hash=sha256 verify=yes")
+      let marked = try bench.file("marked", Self.blocks.flatMap { bytes[$0] })
+      #expect(try job.status()["digest"] == run("sha256sum", marked).orThrow().line.prefix(64))
+    }
+  }
+
   @Test("A stick that was pulled out gets from the next job only what its map lacks")
   func replaced() throws {
     try withDaemon { bench, daemon in

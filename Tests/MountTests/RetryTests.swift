@@ -120,6 +120,7 @@ struct RetryTests {
       try state == "failed" ? device.setFaults([.write(0...8191)]) : device.hold(.write)
       let job = try daemon.submit("from=\(source.path) to=\(device.path) context=again")
       if state == "cancelled" {
+        try job.reach("running")
         #expect(try job.control("cancel") == "")
         try device.open(.write)
       }

@@ -15,8 +15,8 @@ extension CopyRequest {
     guard maps.allSatisfy({ $0.isOutsideOfBlocks(of: block) }) else {
       throw DeviceError(errno: EINVAL, call: "maps of a copy: the domain is not a multiple of the logical block")
     }
-    guard !options.hashes || maps.allSatisfy({ $0.bytes(.outside) == 0 }) else {
-      throw DeviceError(errno: EINVAL, call: "options of a copy: a digest is of all of the region")
+    guard maps.dropFirst().allSatisfy({ $0.isOfSameDomain(as: maps[0]) }) else {
+      throw DeviceError(errno: EINVAL, call: "maps of a copy: the domain is not the same for all destinations")
     }
     // Before anything is added to a start: what overflows would end the program.
     guard source?.isAddressable != false, source?.isWhole != false else {
@@ -40,6 +40,9 @@ extension CopyRequest {
 }
 
 extension RangeMap {
+  /// Whether the same bytes are to be copied by two maps.
+  fileprivate func isOfSameDomain(as other: RangeMap) -> Bool { runs(of: .outside) == other.runs(of: .outside) }
+
   /// Whether what is not to be copied begins and ends with blocks of that size, the region's end aside.
   fileprivate func isOutsideOfBlocks(of block: UInt64) -> Bool {
     block == 1

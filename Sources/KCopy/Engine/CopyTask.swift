@@ -82,6 +82,7 @@ final class CopyTask {
       streams.append(Stream(mask: 0, cursor: 0, end: plan.count, isFresh: false, isHashing: true))
     }
     isUneven = !request.maps.isEmpty
+    beginHashing()
   }
 
   var index: Int { copy.task.load(ordering: .relaxed) }

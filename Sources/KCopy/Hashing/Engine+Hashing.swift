@@ -13,6 +13,7 @@ extension Engine where Driver: ~Copyable {
     let index = add(subJob, to: task)
     subJobs[index].hashPart = .claimed
     subJobs[index].hashStart = range.lowerBound
+    task.streams[stream].cursor = task.nextInside(subJob.range.upperBound)
     charge(task, count)
     read(index, from: 0)
     // Who has had everything from an earlier attempt doesn't wait for the digest.
@@ -25,7 +26,7 @@ extension Engine where Driver: ~Copyable {
     guard let hashing = task.hashing, !subJob.isBlank, subJob.range.contains(task.streams[hashing.stream].cursor) else { return }
     subJob.hashPart = .claimed
     subJob.hashStart = task.streams[hashing.stream].cursor
-    task.streams[hashing.stream].cursor = subJob.range.upperBound
+    task.streams[hashing.stream].cursor = task.nextInside(subJob.range.upperBound)
   }
 
   /// A sub-job has been read: its piece is given to the digest when those before it were.
@@ -43,7 +44,7 @@ extension Engine where Driver: ~Copyable {
     {
       let start = Int(subJobs[index].hashStart - subJobs[index].offset)
       subJobs[index].hashPart = .given
-      task.hashing?.given = subJobs[index].range.upperBound
+      task.hashing?.given = task.nextInside(subJobs[index].range.upperBound)
       driver.hash(
         hashing.digest, Place(arena: run.arena, offset: run.offset + start), count: subJobs[index].count - start,
         token: TransferToken.hash(of: index).bits)
@@ -54,7 +55,7 @@ extension Engine where Driver: ~Copyable {
   mutating func hashed(_ index: Int) {
     let task = task(of: index)
     subJobs[index].hashPart = .none
-    task.hashing?.done = subJobs[index].range.upperBound
+    task.hashing?.done = task.nextInside(subJobs[index].range.upperBound)
     if task.isHashed, let hashing = task.hashing, !hashing.isBroken { task.copy.publish { $0.progress.digest = hashing.digest.text } }
     endHashPart(index, task)
     endIfIdle(task)
@@ -91,6 +92,24 @@ extension Engine where Driver: ~Copyable {
 extension CopyTask {
   var isHashed: Bool { hashing.map { $0.done == plan.count } ?? true }
 
+  /// The digest begins where the copy does.
+  func beginHashing() {
+    guard let hashing else { return }
+    let first = nextInside(0)
+    self.hashing?.given = first
+    self.hashing?.done = first
+    streams[hashing.stream].cursor = first
+    // Of nothing there is one, too.
+    if isHashed { copy.publish { $0.progress.digest = hashing.digest.text } }
+  }
+
+  /// The first byte from an offset on that is a part of the copy; the end of the region where there is none.
+  func nextInside(_ offset: UInt64) -> UInt64 {
+    guard let domain = request.maps.first, offset < domain.count else { return offset }
+    let extent = domain.extent(at: offset)
+    return extent.status == .outside ? extent.end : offset
+  }
+
   /// Whether a sub-job that begins there has to wait for the digest, which would have to have it read once more.
   func waitsForDigest(_ offset: UInt64) -> Bool { hashing.map { offset > streams[$0.stream].cursor } ?? false }
 
@@ -98,7 +117,8 @@ extension CopyTask {
   fileprivate func nextForDigest() -> Range<UInt64>? {
     guard let hashing else { return nil }
     let cursor = streams[hashing.stream].cursor
-    var (bound, isAnybodyBehind, isAnybodyThere) = (plan.count, false, false)
+    let outside = request.maps.first?.next(.outside, from: cursor)?.start ?? plan.count
+    var (bound, isAnybodyBehind, isAnybodyThere) = (outside, false, false)
     let readers = streams.filter { !$0.isHashing && !$0.isVerifying && !$0.isCloning && !$0.isSpent }
     // Who was left behind may never read anything more, and the others wait for the digest.
     let areOthers = readers.contains { !$0.isLagging }

@@ -77,7 +77,9 @@ public struct RangeMap: Sendable, Equatable {
 
   /// A map of a region of so many bytes, of which only some ranges are to be copied, and none is.
   ///
-  /// - Parameter domain: ascending ranges, in bytes from where the source begins; what lies outside of `region` doesn't count.
+  /// - Parameters:
+  ///   - region: where the region lies on the source, in bytes.
+  ///   - domain: ascending ranges of the source, in bytes; what lies outside of `region` doesn't count.
   public init(region: Range<UInt64>, domain: some Sequence<Range<UInt64>>) {
     var extents: [Extent] = []
     func append(_ end: UInt64, _ status: Status) {

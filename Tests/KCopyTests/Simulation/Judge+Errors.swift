@@ -72,7 +72,7 @@ extension Judge {
       || options.sharesBlocks && watch.sourceDevice?.spec.isFile == true
     // The digest is of all of it; and with the source is compared what has no checksum: what an earlier attempt has left, a hole, and
     // what is larger than a client's pages by now.
-    let read = options.hashes ? watch.spec.count : lacking.bySome
+    let read = options.hashes ? watch.spec.maps.first?.bytesToCopy ?? watch.spec.count : lacking.bySome
     let moved = watch.source.bytesMoved
     let isRight = options.verifies && (skipsHoles || moved >= read) || (skipsHoles ? moved <= read : moved == read)
     if watch.spec.source != nil, !isRight {

@@ -231,7 +231,7 @@ struct ScenarioMaker {
       // As equal as a cancel leaves them, or each by itself.
       let common = map(count)
       copy.maps = destinations.map { _ in random.happens(oneIn: 2) ? common : map(count) }
-      if !options.hashes, random.happens(oneIn: 2) { exclude(from: &copy.maps) }
+      if random.happens(oneIn: 2) { exclude(from: &copy.maps) }
     }
     copy.at = random.happens(oneIn: 2) ? 0 : random.time(Span.microsecond...30 * Span.millisecond)
     return copy
