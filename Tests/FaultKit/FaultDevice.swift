@@ -242,11 +242,11 @@ public final class FaultDevice: Resource {
   private func leaveMount() throws {
     let outcome = try run("fusermount3", "-u", directory + "/export")
     if !outcome.succeeded { try run("umount", "-l", directory + "/export").orThrow() }
-    try bridge.wait(within: .seconds(30))
+    try bridge.wait(within: .seconds(120))
   }
 
   private func stopServer() throws {
     server.signal(SIGTERM)
-    try server.wait(within: .seconds(30))
+    try server.wait(within: .seconds(120))
   }
 }
