@@ -9,8 +9,7 @@ struct WaitTests {
     try withDaemon { bench, daemon in
       let held = try HeldJob(bench, daemon)
       let reader = try Command("cat", [held.job.path + "/" + file]).start()
-      pause(.milliseconds(300))
-      #expect(reader.running)
+      try reader.awaitRead(of: held.job.path + "/" + file)
       try held.letGo()
       let outcome = try reader.wait(within: .seconds(20))
       #expect(outcome.succeeded, "\(outcome)")
