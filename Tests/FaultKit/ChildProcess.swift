@@ -105,7 +105,7 @@ public final class ChildProcess: Sendable {
   /// Waits for the end.
   /// - Throws: `Missing` if the deadline passes; the process group is killed then.
   @discardableResult public func wait(within deadline: Duration = .seconds(240)) throws -> Outcome {
-    let limit = ContinuousClock.now + deadline
+    let limit = ContinuousClock.now + deadline * patience
     while true {
       if let ending = reap() {
         return Outcome(ending: ending, output: output, errorOutput: contents(of: errorFile), commandLine: commandLine)
@@ -115,7 +115,7 @@ public final class ChildProcess: Sendable {
     }
     let soFar = "stdout: \(text); stderr: \(errorText)"
     try end(within: .seconds(5))
-    throw Missing("`\(commandLine)` did not end within \(deadline); \(soFar)")
+    throw Missing("`\(commandLine)` did not end within \(deadline * patience); \(soFar)")
   }
 
   /// Kills the process group and waits for its leader.

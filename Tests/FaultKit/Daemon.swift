@@ -88,7 +88,7 @@ public final class Daemon: Resource, Sendable {
   }
 
   private func kill(after lifetime: Duration) {
-    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Int(lifetime.components.seconds))) { [weak self] in
+    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(Int(lifetime.components.seconds) * patience)) { [weak self] in
       self?.process.signal(SIGKILL)
     }
   }

@@ -1,4 +1,5 @@
 import CSystemShims
+import FaultKit
 import FuseKit
 import Glibc
 import Locking
@@ -12,7 +13,7 @@ struct MountedTests {}
 ///
 /// - Returns: false when it did not within `seconds`.
 func eventually(within seconds: Double = 20, _ condition: () -> Bool) -> Bool {
-  let deadline = kcs_monotonic() + UInt64(seconds * 1e9)
+  let deadline = kcs_monotonic() + UInt64(seconds * Double(patience) * 1e9)
   while !condition() {
     if kcs_monotonic() > deadline { return false }
     usleep(500)

@@ -26,9 +26,9 @@ final class Notified: Sendable {
   /// - Throws: `Missing` when one of them takes longer than the deadline, so that a lost one fails its test instead of hanging it.
   @discardableResult
   func wait(_ count: Int = 1, within seconds: UInt64 = 60) throws -> [KCopy.Notification] {
-    let deadline = kcs_monotonic() + seconds * 1_000_000_000
+    let deadline = kcs_monotonic() + seconds * UInt64(patience) * 1_000_000_000
     for number in 0..<count where !arrived.wait(until: deadline) {
-      throw Missing("notification \(number + 1) of \(count) did not come within \(seconds) s")
+      throw Missing("notification \(number + 1) of \(count) did not come within \(seconds * UInt64(patience)) s")
     }
     return all
   }

@@ -107,26 +107,31 @@ struct DomainRefusalTests {
     try withSharedDaemon { bench, daemon in
       func record(of user: User) throws -> String {
         let source = try bench.file(of: user, "source", Pattern.bytes(1 << 17, seed: 1))
-        let copies = try (0..<20).map { " to=\(try bench.file(of: user, "copy\($0)", []))" }.joined()
-        let domain = try bench.file(of: user, "domain", [])
-        let write = """
-          with open(sys.argv[1], 'w') as f:
+        let script = """
+          import sys
+          for i in range(64): open(f'{sys.argv[1]}/copy{i}', 'w').close()
+          with open(sys.argv[1] + '/domain', 'w') as f:
               f.write('0 + 1\\n')
-              for i in range(100000): f.write(f'{i} 1 {"+?"[i % 2]}\\n')
+              for i in range(30000): f.write(f'{i} 1 {"+?"[i % 2]}\\n')
           """
-        try run("python3", "-c", "import sys\n" + write, domain).orThrow()
-        return "from=\(source)\(copies) domain=\(domain) rate=1B"
+        let home = try bench.home(of: user)
+        try user.run("python3", "-c", script, home).orThrow()
+        let copies = (0..<64).map { " to=\(home)/copy\($0)" }.joined()
+        return "from=\(source)\(copies) domain=\(home)/domain rate=1B"
       }
       let (alices, bobs) = (try record(of: .alice), try record(of: .bob))
       var taken: [Job] = []
-      while taken.count < 20, try User.alice.submit(alices, as: "job\(taken.count)", to: daemon) == "taken" {
+      var answer = ""
+      while taken.count < 20 {
+        answer = try User.alice.submit(alices, as: "job\(taken.count)", to: daemon)
+        guard answer == "taken" else { break }
         let job = daemon.job("job\(taken.count)")
         taken.append(job)
         try User.alice.shell("echo cancel > $1", job.path + "/ctl").orThrow()
         try job.reach("cancelled")
       }
-      // Each has a map of 100001 extents of 24 bytes, for itself and for 20 destinations.
-      #expect(taken.count == 5)
+      // Each has a map of 30001 extents of 24 bytes, for itself and for 64 destinations.
+      try #require(taken.count == 5 && answer == "EDQUOT", "\(taken.count), \(answer)")
       #expect(try User.alice.refusal(daemon).contains("domains of this user's jobs"))
       #expect(try User.bob.submit(bobs, as: "other", to: daemon) == "taken")
       try User.alice.run("rmdir", taken[0].path).orThrow()

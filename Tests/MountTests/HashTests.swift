@@ -108,7 +108,7 @@ struct HashTests {
       let job = try mount.daemon.submit("from=\(source.path) to=\(destination.path) errors=ignore hash=sha256")
       #expect(try job.result() == "EIO")
       try source.setFaults([])
-      #expect(try job.control("retry\nrate=1M") == "")
+      #expect(try job.control("retry\nrate=100K") == "")
       try eventually("the destination is done") { try job.status()["dest0_state"] == "done" }
       #expect(try job.value("state") == "running" && job.status()["digest"] == "")
       try mount.restart(.terminated)
