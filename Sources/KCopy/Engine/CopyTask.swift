@@ -29,6 +29,10 @@ final class CopyTask {
 
   /// Where its source is hashed.
   var hashing: Hashing?
+  /// What of its source could not be read so far, where that doesn't end it.
+  var salvage: Salvage
+  /// Whether what can't be read is set aside, and tried again behind all else.
+  let salvages: Bool
   /// Of what was written, where it is to be verified.
   var checksums = WrittenChecksums()
 
@@ -69,6 +73,9 @@ final class CopyTask {
     let isFile = request.source?.device.isBlockDevice == false
     layout = Layout(plan, isKnown: !request.options.keepsHoles || !isFile)
     isSequential = request.options.order == .sequential || request.destinations.contains { $0.device.isZoned }
+    salvage = Salvage(count: plan.count, head: plan.head, retries: request.options.retries)
+    // What has to be read in its order is tried at once.
+    salvages = request.options.errors == .ignore && request.source != nil && !isSequential && !request.options.hashes
     priority = request.options.priority
     share = request.options.share
     rate = request.options.rate
@@ -120,8 +127,9 @@ final class CopyTask {
 
   /// Whether a stream that isn't spent has something for the destination.
   func isStreaming(_ destination: Int) -> Bool {
-    streams.contains { stream in
-      guard stream.mask.has(destination), !stream.isSpent else { return false }
+    if !salvage.areas.isEmpty, copy.publish({ $0.maps[destination].next(.missing, from: 0) != nil }) { return true }
+    return streams.contains { stream in
+      guard stream.mask.has(destination), !stream.isSpent, !stream.isSalvaging else { return false }
       if stream.isFresh { return true }
       if stream.isVerifying { return sides[destination].unverified?.next(.missing, from: stream.cursor) != nil }
       // Of those that share what their maps lack, one can have all before the others.

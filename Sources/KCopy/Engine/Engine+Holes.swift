@@ -36,7 +36,9 @@ extension Engine where Driver: ~Copyable {
 
   /// Takes down which runs of a piece that was read are zeroes.
   mutating func noteBlanks(_ index: Int, _ task: CopyTask) {
-    guard task.request.options.keepsHoles, task.request.source != nil, !subJobs[index].isBlank, let run = subJobs[index].run else { return }
+    guard task.request.options.keepsHoles, task.request.source != nil, !subJobs[index].isBlank, unsettled[index] == nil,
+      let run = subJobs[index].run
+    else { return }
     let found = arenas[run].blanks(run.offset, count: subJobs[index].count, unit: task.plan.unit)
     if !found.isEmpty { blanks[index] = found }
   }
@@ -47,9 +49,10 @@ extension Engine where Driver: ~Copyable {
     return progress..<(found.upperBound == subJobs[index].count ? writeCount(index, destination) : found.upperBound)
   }
 
-  /// Where what is written in one go ends: at the next zeroes that the destination makes by itself.
+  /// Where what is written in one go ends: at the next zeroes that the destination makes by itself, or what isn't there yet.
   func endOfData(from progress: Int, _ index: Int, _ destination: Int) -> Int {
     let whole = writeCount(index, destination)
+    if let open = unsettled[index] { return open.first { $0.lowerBound > progress }?.lowerBound ?? whole }
     guard let found = blanks[index], !subJobs[index].isPlain.has(destination) else { return whole }
     return found.first { $0.lowerBound > progress }?.lowerBound ?? whole
   }

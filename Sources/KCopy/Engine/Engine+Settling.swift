@@ -3,8 +3,9 @@ extension Engine where Driver: ~Copyable {
   /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
   func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
     let subJob = subJobs[index]
+    let unsettled = unsettled[index] ?? []
     // A checksum is that of all of it.
-    if !bad.isEmpty { task.checksums.forget(subJob.range, for: .only(destination)) }
+    if !bad.isEmpty || !unsettled.isEmpty { task.checksums.forget(subJob.range, for: .only(destination)) }
     let good = subJob.doubtful.has(destination) ? [] : good
     func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
       // What fills up the last block lies behind the region.
@@ -15,7 +16,7 @@ extension Engine where Driver: ~Copyable {
     // The later ones hold: what could not be read is no data, although it was written.
     let parts: [(range: Range<UInt64>, status: RangeMap.Status)] =
       good.compactMap(inRegion).map { ($0, .written) } + (unreadable[index] ?? []).compactMap(inRegion).map { ($0, .failed) }
-      + bad.compactMap(inRegion).map { ($0, .failed) }
+      + bad.compactMap(inRegion).map { ($0, .failed) } + unsettled.compactMap(inRegion).map { ($0, .missing) }
     task.settle(destination, parts, in: subJob.range)
   }
 
@@ -64,6 +65,9 @@ extension Engine where Driver: ~Copyable {
   mutating func endReading(_ index: Int, _ task: CopyTask) {
     guard subJobs[index].isReading else { return }
     subJobs[index].isReading = false
+    if subJobs[index].step != nil { task.salvage.isBusy = false }
+    // It may be what the next piece waits for, or what was set aside.
+    if !task.salvage.areas.isEmpty || task.salvage.isCareful { queue(task) }
     guard subJobs[index].isReserved, let run = subJobs[index].run else { return }
     let most = arenas.reserve / 2
     loads[load(of: nil, task)]?.giveBack(run.count, most: most)
@@ -114,6 +118,7 @@ extension Engine where Driver: ~Copyable {
   private mutating func end(_ index: Int, _ task: CopyTask) {
     let subJob = subJobs[index]
     unreadable[index] = nil
+    unsettled[index] = nil
     blanks[index] = nil
     blockChecksums[index] = nil
     if let run = subJob.run {

@@ -106,6 +106,7 @@ extension Engine where Driver: ~Copyable {
     var earliest = UInt64.max
     var waitsForDevice = false
     var hasNoRoom = false
+    beginSalvageIfDue(task)
     for stream in task.streams.indices where !task.streams[stream].isSpent {
       let opens = opening(task, stream)
       guard opens <= now else {
@@ -144,6 +145,7 @@ extension Engine where Driver: ~Copyable {
 
   /// Starts the next sub-job of a stream.
   private mutating func begin(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
+    if task.streams[stream].isSalvaging { return beginStep(task, stream, fromReserve: fromReserve) }
     if task.streams[stream].isCloning { return task.streams[stream].isTrying ? .nothing : beginCloning(task, stream) }
     if task.streams[stream].isVerifying {
       guard hasRoom(for: 1, fromReserve: fromReserve) else { return .noRoom }
@@ -161,7 +163,11 @@ extension Engine where Driver: ~Copyable {
     guard let (range, isZeroing) = cut(lacking, of: task), isZeroing || !task.waitsForDigest(range.lowerBound) else { return .nothing }
     var byDevices = isZeroing
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
-    let limit = limit(task, byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob)
+    var limit = limit(task, byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob)
+    if task.salvages, !isZeroing {
+      if task.salvage.isCareful, task.subJobs.contains(where: { subJobs[$0].isReading }) { return .nothing }
+      limit = min(limit, task.salvage.longest(at: range.lowerBound))
+    }
     guard hasRoom(for: mask.nonzeroBitCount, fromReserve: fromReserve) else { return .noRoom }
     var count = Int(min(UInt64(task.plan.piece(at: range.lowerBound, limit: limit)), range.upperBound - range.lowerBound))
     var run: PageRun?
@@ -202,7 +208,7 @@ extension Engine where Driver: ~Copyable {
     return min(longest, max(Int(min(rate / 8, UInt64(longest))) / task.plan.unit * task.plan.unit, task.plan.unit))
   }
 
-  private func hasRoom(for transfers: Int, fromReserve: Bool) -> Bool {
+  func hasRoom(for transfers: Int, fromReserve: Bool) -> Bool {
     reservedTransfers + transfers <= driver.capacity - (fromReserve ? 0 : Self.reserve(of: driver.capacity))
   }
 
@@ -232,17 +238,21 @@ extension Engine where Driver: ~Copyable {
   private func next(_ task: CopyTask, _ stream: Int) -> (range: Range<UInt64>, mask: UInt64)? {
     let (cursor, end, mask) = (task.streams[stream].cursor, task.streams[stream].end, task.streams[stream].mask)
     if task.streams[stream].isFresh { return (cursor..<end, mask) }
-    guard let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: cursor) }), lacking.lowerBound < end else {
-      task.streams[stream].cursor = end
-      return nil
+    var place = cursor
+    while let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: place) }), lacking.lowerBound < end {
+      let (open, next) = task.salvage.areas.open(lacking)
+      place = next
+      guard let open else { continue }
+      // Files lack what they lack to the byte, and disks are read and written by whole blocks.
+      let block = UInt64(task.request.largestBlock)
+      return (open.lowerBound / block * block..<min((open.upperBound + block - 1) / block * block, end), members)
     }
-    // Files lack what they lack to the byte, and disks are read and written by whole blocks.
-    let block = UInt64(task.request.largestBlock)
-    return (lacking.lowerBound / block * block..<min((lacking.upperBound + block - 1) / block * block, end), members)
+    task.streams[stream].cursor = end
+    return nil
   }
 
   /// Whether the client has the pages for the smallest piece at all: one that was made smaller may not.
-  private func fits(_ task: CopyTask, _ stream: Int, at offset: UInt64, _ count: Int) -> Bool {
+  func fits(_ task: CopyTask, _ stream: Int, at offset: UInt64, _ count: Int) -> Bool {
     let smallest = task.widest(task.streams[stream].mask, offset: offset, count: min(count, task.plan.unit))
     return smallest <= arenas.limit * PagePool.pageBytes
   }
@@ -338,6 +348,12 @@ extension Engine where Driver: ~Copyable {
   private mutating func letGo(_ task: CopyTask, _ stream: Int, _ destinations: UInt64) {
     task.isUneven = true
     let before = task.streams[stream]
+    if before.isSalvaging {
+      // What they lack then they are given when the others have been.
+      task.streams[stream].mask &= ~destinations
+      task.streams[stream].holdUp = HoldUp()
+      return releaseSlots(task)
+    }
     task.add(Stream(mask: destinations, cursor: before.cursor, end: before.end, isFresh: before.isFresh, isLagging: true, leftAt: now))
     let own = task.streams.lastIndex { $0.mask == destinations && $0.isLagging && $0.inFlight == 0 } ?? stream
     task.streams[stream].mask &= ~destinations

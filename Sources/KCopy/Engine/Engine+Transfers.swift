@@ -73,7 +73,9 @@ extension Engine where Driver: ~Copyable {
   mutating func advance(_ token: TransferToken, _ task: CopyTask, to progress: Int) {
     guard let destination = token.destination, subJobs[token.subJob].readBack == nil, progress < writeCount(token.subJob, destination)
     else { return moved(token, task) }
-    if isWanted(token, task) { goOn(token, from: progress) } else { giveUp(token, task) }
+    guard isWanted(token, task) else { return giveUp(token, task) }
+    let next = settled(from: progress, token.subJob)
+    if next < writeCount(token.subJob, destination) { goOn(token, from: next) } else { moved(token, task) }
   }
 
   /// Where the transfer ends that a token is of.
@@ -124,6 +126,7 @@ extension Engine where Driver: ~Copyable {
     // After a cancel or a suspension no write starts; after another sub-job's error those in flight finish.
     guard !task.isEnding else { return abandon(index, task) }
     readForDigest(index, task)
+    readForSalvage(index, task)
     if subJobs[index].carried == 0 {
       endIfDone(index, task)
       return endIfIdle(task)
@@ -135,7 +138,7 @@ extension Engine where Driver: ~Copyable {
       let first = subJobs[index].isBlank ? 0 : count
       let widest = task.widest(wanted, offset: subJobs[index].offset, count: count)
       arenas[run].zero(run.offset + first, count: widest - first)
-      if task.request.options.verifies, task.request.source != nil { noteChecksums(index, task, run, wanted) }
+      if task.request.options.verifies, task.request.source != nil, unsettled[index] == nil { noteChecksums(index, task, run, wanted) }
     }
     (subJobs[index].waiting & ~task.live).forEachMember { leave(index, task, $0) }
     var rest = wanted
@@ -152,7 +155,7 @@ extension Engine where Driver: ~Copyable {
       zero(index, task, destination, 0..<writeCount(index, destination))
     } else {
       if !task.zeroesByItself(destination) { subJobs[index].isPlain |= .only(destination) }
-      goOn(TransferToken(destination: destination, subJob: index, progress: 0), from: 0)
+      goOn(TransferToken(destination: destination, subJob: index, progress: 0), from: settled(from: 0, index))
     }
   }
 

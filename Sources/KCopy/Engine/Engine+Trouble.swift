@@ -8,6 +8,7 @@ extension Engine where Driver: ~Copyable {
     guard isWanted(token, task) else { return giveUp(token, task) }
     if token.destination == nil, subJobs[token.subJob].readBack?.isDifferent == true { return refuteAll(token.subJob, task) }
     let isHopeless = errno == 0 || Trouble.isGone(errno)
+    if token.destination == nil, !isHopeless, isSetAside(token.subJob, task) { return unread(token, task, errno) }
     let errno = errno == 0 ? EIO : errno
     let rest = token.progress..<end(of: token)
     // What is left of the piece is written as it is, zeroes too: it is simpler to say then which block it was.
@@ -22,8 +23,9 @@ extension Engine where Driver: ~Copyable {
       trouble.isNarrowing = true
       trouble.error = error(token, task, rest, errno)
       if token.progress > 0 { trouble.good.append(0..<token.progress) }
-      let whole = end(of: token)
-      if rest.upperBound < whole { trouble.pending = [rest.upperBound..<whole] }
+      if let destination = token.destination, subJobs[token.subJob].readBack == nil {
+        trouble.pending = settledParts(of: rest.upperBound..<writeCount(token.subJob, destination), token.subJob).reversed()
+      }
     } else if let piece = trouble.piece, piece.lowerBound < rest.lowerBound {
       trouble.good.append(piece.lowerBound..<rest.lowerBound)
     }
@@ -49,7 +51,7 @@ extension Engine where Driver: ~Copyable {
     return (side.device, side.start + subJobs[token.subJob].offset + UInt64(offset))
   }
 
-  private func error(_ token: TransferToken, _ task: CopyTask, _ range: Range<Int>, _ errno: Int32) -> TransferError {
+  func error(_ token: TransferToken, _ task: CopyTask, _ range: Range<Int>, _ errno: Int32) -> TransferError {
     let frame = frame(of: token)
     let range = frame.map { range.clamped(to: $0.head..<$0.needed) } ?? range
     return TransferError(
@@ -57,13 +59,15 @@ extension Engine where Driver: ~Copyable {
       offset: place(token, task, range.lowerBound).position, length: UInt64(range.count))
   }
 
-  private mutating func tryNext(_ token: TransferToken, _ task: CopyTask) {
+  mutating func tryNext(_ token: TransferToken, _ task: CopyTask) {
     guard isWanted(token, task) else { return giveUp(token, task) }
+    if endsEarly(token, task) { troubles[token.key]?.pending = [] }
     if let piece = troubles[token.key]?.pending.popLast() {
       troubles[token.key]?.piece = piece
       return goOn(token, from: piece.lowerBound)
     }
     guard let trouble = troubles[token.key] else { return }
+    if token.destination == nil, subJobs[token.subJob].step?.isByBlock == true { return tookStep(token, task, trouble) }
     // Nothing in it fails now.  It did when it counted, unless what can be saved is all that is asked for, or the copy was
     // resumed since: then this was the attempt that was asked for.
     let isSaved = task.request.options.errors == .ignore || trouble.resumes != task.resumes

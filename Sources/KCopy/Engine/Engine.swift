@@ -24,6 +24,8 @@ struct Engine<Driver: TransferDriver & ~Copyable>: ~Copyable {
   var troubles: [UInt64: Trouble] = [:]
   /// Ranges of sub-jobs that could not be read, by sub-job.
   var unreadable: [Int: [Range<Int>]] = [:]
+  /// Ranges of sub-jobs that have not been read yet, and aren't written, by sub-job.
+  var unsettled: [Int: [Range<Int>]] = [:]
   /// What the first side of sub-jobs that read back was, where the other is compared with it, by sub-job.
   var blockChecksums: [Int: BlockChecksums] = [:]
 

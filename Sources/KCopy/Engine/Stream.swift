@@ -19,6 +19,8 @@ struct Stream {
   var isTrying = false
   /// Whether it reads for the digest alone, what no destination lacks: its cursor is where the digest's next piece begins.
   var isHashing = false
+  /// Whether it reads what was set aside: then its cursor says nothing.
+  var isSalvaging = false
   /// Whether it was left behind: then it gives way when pages are short.
   var isLagging = false
   /// When that was.

@@ -33,6 +33,9 @@ struct SubJob {
   var isRepair = false
   /// Set where it reads back what its only destination holds.
   var readBack: ReadBack?
+  /// Set where it reads again what could not be read, and since when it does.
+  var step: Salvage.Step?
+  var readSince: UInt64 = 0
   /// What it has to do with the digest, and from where on.
   var hashPart = HashPart.none
   var hashStart: UInt64 = 0

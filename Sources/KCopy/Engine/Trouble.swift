@@ -38,6 +38,45 @@ struct Trouble {
     return pieces
   }
 
+  /// Cuts a piece that begins at `position` of its device into its blocks.
+  static func blocks(_ piece: Range<Int>, at position: UInt64, block: Int) -> [Range<Int>] {
+    var blocks: [Range<Int>] = []
+    var start = piece.lowerBound
+    while start < piece.upperBound {
+      let end = min(start + block - Int((position + UInt64(start - piece.lowerBound)) % UInt64(block)), piece.upperBound)
+      blocks.append(start..<end)
+      start = end
+    }
+    return blocks
+  }
+
+  /// Ascending ranges of a piece, made larger to be multiples of a block.
+  static func widened(_ ranges: [Range<Int>], in piece: Range<Int>, block: Int) -> [Range<Int>] {
+    var wide: [Range<Int>] = []
+    for range in ranges where !range.isEmpty {
+      let start = range.lowerBound / block * block
+      let end = min((range.upperBound + block - 1) / block * block, piece.upperBound)
+      if let last = wide.last, last.upperBound >= start {
+        wide[wide.count - 1] = last.lowerBound..<max(last.upperBound, end)
+      } else {
+        wide.append(start..<end)
+      }
+    }
+    return wide
+  }
+
+  /// What of a piece is in none of some ascending ranges, made larger like that.
+  static func complement(of ranges: [Range<Int>], in piece: Range<Int>, block: Int) -> [Range<Int>] {
+    var gaps: [Range<Int>] = []
+    var at = piece.lowerBound
+    for range in ranges {
+      gaps.append(at..<max(range.lowerBound, at))
+      at = max(range.upperBound, at)
+    }
+    gaps.append(at..<max(piece.upperBound, at))
+    return widened(gaps, in: piece, block: block)
+  }
+
   /// Whether a piece lies in one block of the device.
   static func isOneBlock(_ piece: Range<Int>, at position: UInt64, block: Int) -> Bool {
     position / UInt64(block) == (position + UInt64(piece.count) - 1) / UInt64(block)

@@ -28,18 +28,26 @@ struct SimulatedErrorTests {
     #expect(copy.progress.destinations[1].bytesFailed == UInt64(block))
   }
 
-  @Test("Sectors of 512 bytes that can't be read cost no more than that on a destination of 4096")
-  func smallOnLarge() throws {
-    let outcome = try Scenario(Self.count, from: .bad(512, blocks: 3), to: .with(block: 4096) { _ in }) { $0.errors = .ignore }.run()
+  @Test("Sectors of 512 bytes that can't be read cost no more than that on a destination of 4096", arguments: [0, 1, 2])
+  func smallOnLarge(_ retries: Int) throws {
+    let outcome = try Scenario(Self.count, from: .bad(512, blocks: 3), to: .with(block: 4096) { _ in }) {
+      $0.errors = .ignore
+      $0.retries = retries
+    }.run()
     #expect(outcome.copies[0].notification.maps[0].text == "durable 0-512, failed 512-2048, durable 2048-262144")
   }
 
-  @Test("A bad block is found with a few reads of it, not one for each block around it")
+  @Test("A bad block fails in one long read and then by itself, once and for each retry; who has retries reads little around it")
   func narrowing() throws {
-    let outcome = try Scenario(1 << 20, from: .bad(700 << 10), to: DeviceSpec(), subjob: 1 << 20) { $0.errors = .ignore }.run()
-    // 1 MiB, 64 KiB, 4 KiB, 512 bytes.
-    #expect(outcome.copies[0].source.mostFailures == 4)
-    #expect(outcome.copies[0].source.transfers <= 1 + 3 * 16)
+    for retries in [0, 1, 3] {
+      let outcome = try Scenario(1 << 20, from: .bad(700 << 10), to: DeviceSpec(), subjob: 1 << 20) {
+        $0.errors = .ignore
+        $0.retries = retries
+      }.run()
+      #expect(outcome.copies[0].source.mostFailures == 2 + retries)
+      // All of the long read, a block at a time: 1 MiB, or 64 KiB where trouble is expected.
+      #expect(outcome.copies[0].source.transfers <= (retries == 0 ? 1 + 2048 : 16 + 128 + retries))
+    }
   }
 
   @Test("With drop a destination that fails is dropped, and the others go on to their end")
@@ -97,10 +105,16 @@ struct SimulatedErrorTests {
     }
   }
 
-  @Test("Under ignore errors that go away while the block is looked for leave no bit")
-  func passing() throws {
-    let copy = try Scenario(65536, from: .bad(4096, times: 2), to: DeviceSpec()) { $0.errors = .ignore }.run().copies[0]
-    #expect(copy.notification.isComplete && copy.source.transfers > 2)
+  @Test("Under ignore errors that go away while the block is looked for leave no bit", arguments: [0, 1, 3])
+  func passing(_ retries: Int) throws {
+    for isCured in [true, false] {
+      let times = retries + (isCured ? 1 : 2)
+      let copy = try Scenario(65536, from: .bad(4096, times: times), to: DeviceSpec()) {
+        $0.errors = .ignore
+        $0.retries = retries
+      }.run().copies[0]
+      #expect(copy.notification.isComplete == isCured && copy.source.transfers > 2)
+    }
   }
 
   @Test("A device that is gone isn't asked for each of its blocks", arguments: [ENODEV, ENXIO, ENOMEDIUM, ESHUTDOWN])

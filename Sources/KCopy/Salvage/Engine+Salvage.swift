@@ -1,0 +1,204 @@
+internal import Synchronization
+internal import URing
+
+/// Copies that ignore errors: what could not be read is set aside, and read when the rest has been, in the order of ``Salvage``.
+///
+/// One piece at a time, for a disk that is dying has enough to do.
+extension Engine where Driver: ~Copyable {
+  /// For so long blocks of a piece are read before what was had of it is written.
+  private static var salvagePatience: UInt64 { 1_000_000_000 }
+
+  /// Has a copy read what was set aside, when all else has been.
+  func beginSalvageIfDue(_ task: CopyTask) {
+    guard !task.salvage.areas.isEmpty else { return }
+    let isDue = task.streams.allSatisfy { $0.isSpent } && !task.subJobs.contains { subJobs[$0].isReading }
+    if isDue { task.add(Stream(mask: task.live & ~task.finished, cursor: 0, end: .max, isFresh: false, isSalvaging: true)) }
+  }
+
+  /// Starts the next step.
+  mutating func beginStep(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
+    guard !task.salvage.isBusy else { return .nothing }
+    guard let (step, range, mask) = nextStep(task, stream) else {
+      task.streams[stream].mask = 0
+      // What else they lack they are given as ever.
+      finishWhereComplete(task)
+      return .later(now)
+    }
+    guard hasRoom(for: mask.nonzeroBitCount, fromReserve: fromReserve) else { return .noRoom }
+    var count = range.count
+    guard fits(task, stream, at: range.lowerBound, count) else { return .nothing }
+    guard let run = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
+    // What there are pages for, which is a multiple of the plan's unit behind the piece's beginning.
+    let start = step.isDescending ? range.upperBound - UInt64(count) : range.lowerBound
+    let shift =
+      step.isDescending ? (start - range.lowerBound + UInt64(task.plan.unit) - 1) / UInt64(task.plan.unit) * UInt64(task.plan.unit) : 0
+    let piece = range.lowerBound + shift..<min(range.upperBound, start + UInt64(count))
+    var subJob = SubJob(
+      task: task.index, stream: stream, offset: piece.lowerBound, count: piece.count, run: run, carried: mask, waiting: mask,
+      isReading: true,
+      isReserved: fromReserve, isLagging: task.streams[stream].isLagging, isRepair: true)
+    subJob.step = step.clamped(to: piece)
+    subJob.readSince = now
+    let index = add(subJob, to: task)
+    if subJob.isLagging { laggingPages += run.count }
+    charge(task, piece.count)
+    task.salvage.isBusy = true
+    guard step.isByBlock, let source = task.request.source else {
+      read(index, from: 0)
+      return .done
+    }
+    let block = source.device.facts.errorBlock
+    var blocks = Trouble.blocks(0..<piece.count, at: source.start + piece.lowerBound, block: block)
+    if !step.isDescending { blocks.reverse() }
+    let token = TransferToken(destination: nil, subJob: index, progress: 0)
+    let error = TransferError(errno: 0, step: .read, destination: nil, offset: source.start + piece.lowerBound, length: UInt64(piece.count))
+    var trouble = Trouble(error: error, resumes: task.resumes)
+    trouble.isNarrowing = true
+    trouble.pending = blocks
+    troubles[token.key] = trouble
+    tryNext(token, task)
+    return .done
+  }
+
+  /// The next step that is for somebody, as far as it is for the same ones: what it reads for them, which is made of whole blocks.
+  private func nextStep(_ task: CopyTask, _ stream: Int) -> (step: Salvage.Step, range: Range<UInt64>, mask: UInt64)? {
+    let block = UInt64(task.request.largestBlock)
+    while let step = task.salvage.next() {
+      var last: (range: Range<UInt64>, destinations: UInt64)?
+      var at = step.range.lowerBound
+      while at < step.range.upperBound, let lacking = lacking(task, stream, in: at..<step.range.upperBound) {
+        last = lacking
+        at = lacking.range.upperBound
+        if !step.isDescending { break }
+      }
+      guard let (range, members) = last else {
+        task.salvage.resolve(step.range)
+        continue
+      }
+      // What nobody lacks need not be tried.
+      task.salvage.resolve(step.isDescending ? range.upperBound..<step.range.upperBound : step.range.lowerBound..<range.lowerBound)
+      let end = (range.upperBound + block - 1) / block * block
+      return (step, range.lowerBound / block * block..<min(end, task.plan.count), members)
+    }
+    return nil
+  }
+
+  /// The first part of a range that destinations of a stream lack and aren't being written, as far as it is the same ones.
+  private func lacking(
+    _ task: CopyTask, _ stream: Int, in range: Range<UInt64>
+  ) -> (range: Range<UInt64>, destinations: UInt64)? {
+    var at = range.lowerBound
+    while let (lacking, members) = task.copy.publish({ $0.nextLacking(task.streams[stream].mask & task.live, from: at) }),
+      lacking.lowerBound < range.upperBound
+    {
+      var (part, others) = (lacking.clamped(to: range), members)
+      for number in task.subJobs where subJobs[number].waiting & members != 0 && subJobs[number].range.overlaps(part) {
+        let offset = subJobs[number].offset
+        for settled in settledParts(of: 0..<subJobs[number].count, number) {
+          let written = offset + UInt64(settled.lowerBound)..<offset + UInt64(settled.upperBound)
+          if written.contains(part.lowerBound) {
+            others &= ~subJobs[number].waiting
+            part = part.lowerBound..<min(part.upperBound, written.upperBound)
+          } else if written.overlaps(part) {
+            part = part.lowerBound..<written.lowerBound
+          }
+        }
+      }
+      if others != 0 { return (part, others) }
+      at = part.upperBound
+    }
+    return nil
+  }
+
+  /// Whether a piece that can't be read is tried again behind all else: not what only waits for a last try.
+  func isSetAside(_ index: Int, _ task: CopyTask) -> Bool {
+    guard task.salvages, subJobs[index].readBack == nil else { return false }
+    return subJobs[index].step != nil || !isBlock(index, task) || !task.salvage.isGivenUp(1)
+  }
+
+  private func isBlock(_ index: Int, _ task: CopyTask) -> Bool {
+    guard let source = task.request.source else { return false }
+    return Trouble.isOneBlock(0..<subJobs[index].count, at: source.start + subJobs[index].offset, block: source.device.facts.errorBlock)
+  }
+
+  /// A read failed of what is set aside.
+  mutating func unread(_ token: TransferToken, _ task: CopyTask, _ errno: Int32) {
+    let index = token.subJob
+    if let step = subJobs[index].step {
+      if step.isByBlock { return unreadBlock(token, task, step, errno) }
+      task.salvage.failed(step)
+    } else {
+      let stream = subJobs[index].stream
+      let (cursor, end) = (task.streams[stream].cursor, min(task.streams[stream].end, task.plan.count))
+      task.streams[stream].cursor = task.salvage.failed(subJobs[index].range, isBlock: isBlock(index, task), cursor: cursor, end: end)
+    }
+    queue(task)
+    abandon(index, task)
+  }
+
+  private mutating func unreadBlock(_ token: TransferToken, _ task: CopyTask, _ step: Salvage.Step, _ errno: Int32) {
+    guard let piece = troubles[token.key]?.piece else { preconditionFailure("a block of nothing") }
+    let rest = token.progress..<piece.upperBound
+    if piece.lowerBound < rest.lowerBound { troubles[token.key]?.good.append(piece.lowerBound..<rest.lowerBound) }
+    troubles[token.key]?.piece = nil
+    troubles[token.key]?.bad.append(rest)
+    if task.salvage.isGivenUp(step.tries) { task.note(error(token, task, rest, errno)) }
+    // A block of a destination that is larger is read to its end.
+    let block = task.request.largestBlock
+    if step.endsAtBad { troubles[token.key]?.pending.removeAll { $0.lowerBound / block != rest.lowerBound / block } }
+    tryNext(token, task)
+  }
+
+  /// Whether what is left of a piece that is read block by block has to wait: so that what was had is not kept for long.
+  func endsEarly(_ token: TransferToken, _ task: CopyTask) -> Bool {
+    guard let step = subJobs[token.subJob].step, step.isByBlock, token.destination == nil, let trouble = troubles[token.key],
+      let next = trouble.pending.last, !trouble.good.isEmpty || !trouble.bad.isEmpty
+    else { return false }
+    // A block of a destination that is larger is read to its end.
+    guard (step.isDescending ? next.upperBound : next.lowerBound) % task.request.largestBlock == 0 else { return false }
+    return task.pause != nil || now - subJobs[token.subJob].readSince > Self.salvagePatience
+  }
+
+  /// A piece was read block by block: what was had of it is written, with zeroes for what is given up.
+  mutating func tookStep(_ token: TransferToken, _ task: CopyTask, _ trouble: Trouble) {
+    troubles[token.key] = nil
+    let index = token.subJob
+    guard let step = subJobs[index].step, let run = subJobs[index].run else { preconditionFailure("a step without its piece") }
+    let (offset, whole, block) = (subJobs[index].offset, 0..<subJobs[index].count, task.request.largestBlock)
+    let bad = trouble.bad.sorted { $0.lowerBound < $1.lowerBound }
+    let isGivenUp = task.salvage.isGivenUp(step.tries)
+    let known =
+      isGivenUp ? (trouble.good + bad).sorted { $0.lowerBound < $1.lowerBound } : trouble.good.sorted { $0.lowerBound < $1.lowerBound }
+    // Where a part of a destination's block may come yet, nothing of it is written.
+    let open = Trouble.complement(of: known, in: whole, block: block)
+    func inRegion(_ ranges: [Range<Int>]) -> [Range<UInt64>] {
+      ranges.map { (offset + UInt64($0.lowerBound)..<offset + UInt64($0.upperBound)).clamped(to: step.range) }.filter { !$0.isEmpty }
+    }
+    let failed = isGivenUp ? bad : Trouble.widened(bad, in: whole, block: block)
+    task.salvage.took(step, good: inRegion(Trouble.complement(of: open, in: whole, block: 1)), bad: inRegion(failed))
+    queue(task)
+    guard open != [whole] else { return abandon(index, task) }
+    for range in bad { arenas[run].zero(run.offset + range.lowerBound, count: range.count) }
+    if isGivenUp, !bad.isEmpty { unreadable[index] = bad }
+    if !open.isEmpty { unsettled[index] = open }
+    beginWrites(index, task)
+  }
+
+  /// A piece was read at a time.
+  func readForSalvage(_ index: Int, _ task: CopyTask) {
+    guard task.salvages, subJobs[index].readBack == nil, !subJobs[index].isBlank else { return }
+    guard let step = subJobs[index].step else { return task.salvage.read(subJobs[index].range) }
+    if !step.isByBlock { task.salvage.resolve(step.range) }
+  }
+
+  /// Where a write goes on that has come to a place which isn't there yet.
+  func settled(from progress: Int, _ index: Int) -> Int {
+    unsettled[index]?.first { $0.contains(progress) }?.upperBound ?? progress
+  }
+
+  /// What of a range of a sub-job is there to be written.
+  func settledParts(of range: Range<Int>, _ index: Int) -> [Range<Int>] {
+    guard let open = unsettled[index] else { return range.isEmpty ? [] : [range] }
+    return Trouble.complement(of: open.map { $0.clamped(to: range) }.filter { !$0.isEmpty }, in: range, block: 1)
+  }
+}
