@@ -11,6 +11,7 @@ from statistics import median
 import report
 from commands import Failure, make_directory, measure, remove_at_end, run
 from contenders import KCOPYFS, LIMIT, PEER, Contender
+from dying import DyingDisk, HealthyDisk
 from measures import verdict
 from media import GIB, MIB, LoopsOnTmpfs, fill, make_tmpfs, unmount, varied
 
@@ -134,8 +135,13 @@ class SharedFiles(Files):
     fill(self.source, self.size, varied)
 
 
-def _kcopyfs(keys):
-  return Contender("kcopyfs", f'echo "from=$S to=$D0 {keys}" > $MNT/jobs/$JOB && cat $MNT/jobs/$JOB/result', KCOPYFS)
+def _kcopyfs(keys, error=None):
+  # Whose job fails as it should says ok, too: reading its result fails with its errno.
+  result = f"! cat $MNT/jobs/$JOB/result 2>&- && sed -n s/^error={error}$/ok/p $MNT/jobs/$JOB/status" if error else "cat $MNT/jobs/$JOB/result"
+  return Contender("kcopyfs", f'echo "from=$S to=$D0 {keys}" > $MNT/jobs/$JOB && {result}', KCOPYFS)
+
+
+_DDRESCUE = Contender("ddrescue", "ddrescue -q -d -D -f -r1 $S $D0 $MAP && sync $D0")
 
 
 _DD = "dd if=$S of=$D0 bs=4M iflag=direct oflag=direct conv=notrunc,fdatasync status=none"
@@ -153,6 +159,8 @@ EXTRAS = (
     _kcopyfs("create=yes"), Contender("cp --reflink", "cp --reflink=always $S $D0 && sync $D0"))),
   Extra("domain", "a MiB of every four, 1 GiB between loop devices on tmpfs", DomainLoops, (
     _kcopyfs("domain=$DOMAIN"), Contender("ddrescue", "ddrescue -q -d -D -f -m $DOMAIN $S $D0 $MAP && sync $D0"))),
+  Extra("salvage", "512 MiB with 32 bad areas, behind nbdkit", DyingDisk, (_kcopyfs("errors=ignore retries=1", "EIO"), _DDRESCUE)),
+  Extra("healthy", "the same disk without any", HealthyDisk, (_kcopyfs("errors=ignore retries=1"), _DDRESCUE)),
 )
 
 

@@ -91,8 +91,8 @@ class LoopsOnTmpfs(Medium):
         make_sampled(path, size, is_source=name == "source")
       else:
         fill(path, size, varied if name == "source" else bytes)
-      stack.callback(_detach, path)
-      devices.append(_attach(path))
+      stack.callback(detach, path)
+      devices.append(attach(path))
     self.source, *self.destinations = devices
 
   def drop(self, path):
@@ -214,7 +214,7 @@ def _require_memory(total):
                   "take a smaller --size, or --only D for the disk alone")
 
 
-def _attach(path):
+def attach(path):
   if not os.path.exists("/dev/loop-control"):
     raise Failure("/dev/loop-control is missing: the kernel has no loop driver, or this container does not see it")
   device = run("losetup", "-f", "--show", "--direct-io=on", path).strip()
@@ -223,7 +223,7 @@ def _attach(path):
   return device
 
 
-def _detach(path):
+def detach(path):
   """Detaches by the backing file: right too when the bench was stopped while `losetup` ran. The kernel detaches late, so it is awaited."""
   def devices():
     return [line.split(":")[0] for line in run("losetup", "-j", path).splitlines()]
