@@ -7,7 +7,8 @@ public struct CopyOptions: Sendable {
     /// Any error ends the copy: kcopyd without flags.
     case stop
     /// Sectors that can't be read are written as zeroes and listed in the maps, writes that fail are listed, and the copy
-    /// goes on: kcopyd's `DM_KCOPYD_IGNORE_ERROR`, by the sector.
+    /// goes on: kcopyd's `DM_KCOPYD_IGNORE_ERROR`, by the sector.  What reads well is copied first, and then bad areas, from both
+    /// ends; not so with ``hashes`` or ``Order/sequential``, where they are read when they are met.
     case ignore
     /// The copy pauses with the error as its reason; `Copy.resume` tries again what failed.
     case pause
@@ -44,7 +45,8 @@ public struct CopyOptions: Sendable {
   public var errors = ErrorMode.drop
   /// In which order every destination is written.
   public var order = Order.any
-  /// How many times a transfer that failed is tried again, from 0 on, before it is narrowed down to the blocks that fail.
+  /// How many times a transfer that failed is tried again, from 0 on, before it is narrowed down to the blocks that fail.  Under
+  /// ``ErrorMode/ignore`` it is each block that can't be read, when all else has been read.
   public var retries = 0
   /// Bytes of the region per second, at least 1; `nil`: as fast as the client lets it.
   public var rate: UInt64?

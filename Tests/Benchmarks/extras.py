@@ -159,6 +159,10 @@ EXTRAS = (
     _kcopyfs("create=yes"), Contender("cp --reflink", "cp --reflink=always $S $D0 && sync $D0"))),
   Extra("domain", "a MiB of every four, 1 GiB between loop devices on tmpfs", DomainLoops, (
     _kcopyfs("domain=$DOMAIN"), Contender("ddrescue", "ddrescue -q -d -D -f -m $DOMAIN $S $D0 $MAP && sync $D0"))),
+  Extra("after", "wiped, then copied, 1 GiB between loop devices on tmpfs", Loops, (
+    Contender("kcopyfs", 'echo "op=zero to=$D0@0+1G" > $MNT/jobs/wipe$JOB && echo "from=$S to=$D0 after=wipe$JOB" > $MNT/jobs/$JOB &&'
+              ' cat $MNT/jobs/$JOB/result && rmdir $MNT/jobs/wipe$JOB', KCOPYFS),
+    Contender("blkdiscard -z, then dd", f"blkdiscard -z $D0 && {_DD}"))),
   Extra("salvage", "512 MiB with 32 bad areas, behind nbdkit", DyingDisk, (_kcopyfs("errors=ignore retries=1", "EIO"), _DDRESCUE)),
   Extra("healthy", "the same disk without any", HealthyDisk, (_kcopyfs("errors=ignore retries=1"), _DDRESCUE)),
 )

@@ -57,7 +57,7 @@ enum RootText {
       op=zero                     no source: each to=PATH@START+COUNT is filled with zeroes
       op=none                     no source, nothing written: done when all jobs before it are final
       errors=stop                 any error ends the job; ignore: unreadable sectors become zeroes and are listed in
-                                  the map; pause: wait for resume; drop: as usual, other destinations go on
+                                  the map, bad areas come last; pause: wait for resume; drop: as usual, others go on
       retries=N                   try again what fails
       order=sequential            write each destination in ascending order
       rate=SIZE priority=N        bytes per second at most; 0 (first) to 9
