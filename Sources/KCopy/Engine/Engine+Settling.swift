@@ -41,6 +41,7 @@ extension Engine where Driver: ~Copyable {
     endIfDone(index, task)
     if task.isSequential { writeFirstInLine(task, destination) }
     if task.sides[destination].carried == 0 || task.isSuspended { finishIfComplete(task, destination) }
+    if !task.salvage.areas.isEmpty, !task.isStopped { queue(task) }
     endIfIdle(task)
   }
 

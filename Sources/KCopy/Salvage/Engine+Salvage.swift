@@ -9,8 +9,14 @@ extension Engine where Driver: ~Copyable {
   private static var salvagePatience: UInt64 { 1_000_000_000 }
 
   /// Has a copy read what was set aside, when all else has been.
-  func beginSalvageIfDue(_ task: CopyTask) {
-    guard !task.salvage.areas.isEmpty else { return }
+  mutating func beginSalvageIfDue(_ task: CopyTask) {
+    guard task.salvages else { return }
+    if let over = task.streams.firstIndex(where: { $0.isSalvaging && $0.mask == 0 }) {
+      task.streams[over].isSalvaging = false
+      // Who was let go meanwhile lacks what the others were given.
+      finishWhereComplete(task)
+    }
+    guard !task.salvage.areas.isEmpty, !task.isStopped else { return }
     let isDue = task.streams.allSatisfy { $0.isSpent } && !task.subJobs.contains { subJobs[$0].isReading }
     if isDue { task.add(Stream(mask: task.live & ~task.finished, cursor: 0, end: .max, isFresh: false, isSalvaging: true)) }
   }
