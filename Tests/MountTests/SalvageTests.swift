@@ -6,9 +6,9 @@ import Testing
 private struct DyingDisk {
   /// Single sectors, neighbours on both sides of a boundary, a whole stretch, two far apart in one piece, the ends of the disk.
   static let bad: [ClosedRange<Int>] = [
-    0...0, 1000...1000, 4095...4097, 9000...9000, 9050...9050, 12_000...12_300, 20_000...20_001, 30_000...30_000, 32_767...32_767,
+    0...0, 1000...1000, 4095...4097, 9000...9000, 9050...9050, 12_000...12_150, 16_383...16_383,
   ]
-  static let size = 16 << 20
+  static let size = 8 << 20
   static let sectors = Set(bad.flatMap { Array($0) })
 
   let device: FaultDevice
@@ -35,7 +35,7 @@ private struct DyingDisk {
 
 @Suite("Disks that are dying: errors=ignore with retries")
 struct SalvageTests {
-  @Test("As much is saved as ddrescue saves, by no more reads of what is bad", arguments: [0, 1, 3])
+  @Test("As much is saved as ddrescue saves, by no more reads of what is bad", arguments: [0, 2])
   func ddrescue(_ retries: Int) throws {
     try withDaemon { bench, daemon in
       let disk = try DyingDisk(bench)
@@ -82,8 +82,8 @@ struct SalvageTests {
       #expect(good == expected, "\(good.symmetricDifference(expected).count) sectors differ")
       #expect(reads[single...].allSatisfy { $0.count == 1 })
       // Up to the first bad sector of the stretch, down to the last one, and up through what lies between; and down once more.
-      let stretch = reads[single...].map(\.lowerBound).filter { (11_904..<12_416).contains($0) }
-      #expect(stretch == Array(11_904...12_000) + (12_300..<12_416).reversed() + Array(12_001...12_299) + (12_000...12_300).reversed())
+      let stretch = reads[single...].map(\.lowerBound).filter { (11_904..<12_160).contains($0) }
+      #expect(stretch == Array(11_904...12_000) + (12_150..<12_160).reversed() + Array(12_001...12_149) + (12_000...12_150).reversed())
     }
   }
 
