@@ -66,7 +66,8 @@ extension Engine where Driver: ~Copyable {
 
   private mutating func tryAgain(_ task: CopyTask, _ destination: Int) {
     publishWritten(of: destination, task)
-    guard task.sides[destination].carried == 0,
+    // What was set aside is tried again by itself.
+    guard task.sides[destination].carried == 0, task.salvage.areas.isEmpty,
       let lacking = task.copy.publish({ $0.maps[destination].next(.missing, from: 0) }),
       let stream = task.streams.firstIndex(where: { $0.mask.has(destination) && $0.isFresh }),
       lacking.start < task.streams[stream].cursor

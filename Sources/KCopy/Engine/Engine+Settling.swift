@@ -3,20 +3,21 @@ extension Engine where Driver: ~Copyable {
   /// Takes down what became of the parts of a piece on one destination; ranges are bytes of the sub-job.
   func settleParts(_ index: Int, _ task: CopyTask, _ destination: Int, good: [Range<Int>], bad: [Range<Int>] = []) {
     let subJob = subJobs[index]
-    let unsettled = unsettled[index] ?? []
-    // A checksum is that of all of it.
-    if !bad.isEmpty || !unsettled.isEmpty { task.checksums.forget(subJob.range, for: .only(destination)) }
-    let good = subJob.doubtful.has(destination) ? [] : good
+    let good = subJob.doubtful.has(destination) ? [] : good.flatMap { settledParts(of: $0, index) }
     func inRegion(_ range: Range<Int>) -> Range<UInt64>? {
       // What fills up the last block lies behind the region.
       let end = min(range.upperBound, subJob.count)
       guard range.lowerBound < end else { return nil }
       return subJob.offset + UInt64(range.lowerBound)..<subJob.offset + UInt64(end)
     }
+    if !bad.isEmpty || unsettled[index] != nil {
+      // A checksum is that of all of a piece.
+      for part in settledParts(of: 0..<subJob.count, index) { inRegion(part).map { task.checksums.forget($0, for: .only(destination)) } }
+    }
     // The later ones hold: what could not be read is no data, although it was written.
     let parts: [(range: Range<UInt64>, status: RangeMap.Status)] =
       good.compactMap(inRegion).map { ($0, .written) } + (unreadable[index] ?? []).compactMap(inRegion).map { ($0, .failed) }
-      + bad.compactMap(inRegion).map { ($0, .failed) } + unsettled.compactMap(inRegion).map { ($0, .missing) }
+      + bad.compactMap(inRegion).map { ($0, .failed) }
     task.settle(destination, parts, in: subJob.range)
   }
 

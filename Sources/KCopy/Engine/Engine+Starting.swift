@@ -165,7 +165,7 @@ extension Engine where Driver: ~Copyable {
     mask.forEachMember { if !task.zeroesByItself($0) { byDevices = false } }
     var limit = limit(task, byDevices ? max(Self.largestZeroing, configuration.subjob) : configuration.subjob)
     if task.salvages, !isZeroing {
-      if task.salvage.isCareful, task.subJobs.contains(where: { subJobs[$0].isReading }) { return .nothing }
+      if task.salvage.isCareful, task.subJobs.contains(where: { subJobs[$0].isReading && subJobs[$0].stream == stream }) { return .nothing }
       limit = min(limit, task.salvage.longest(at: range.lowerBound))
     }
     guard hasRoom(for: mask.nonzeroBitCount, fromReserve: fromReserve) else { return .noRoom }
@@ -173,7 +173,7 @@ extension Engine where Driver: ~Copyable {
     var run: PageRun?
     if !byDevices {
       guard fits(task, stream, at: range.lowerBound, count), mayHaveMore(task, stream, count) else { return .nothing }
-      guard let taken = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
+      guard let taken = takePages(task, for: mask, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
       run = taken
     }
     let isFirst = beginIfFirst(task)
@@ -237,8 +237,16 @@ extension Engine where Driver: ~Copyable {
   /// What a stream has to do next, and for which of its destinations; `nil`: nothing, and then it is spent.
   private func next(_ task: CopyTask, _ stream: Int) -> (range: Range<UInt64>, mask: UInt64)? {
     let (cursor, end, mask) = (task.streams[stream].cursor, task.streams[stream].end, task.streams[stream].mask)
-    if task.streams[stream].isFresh { return (cursor..<end, mask) }
     var place = cursor
+    while task.streams[stream].isFresh, place < end {
+      let (open, next) = task.salvage.areas.open(place..<end)
+      if let open { return (open, mask) }
+      place = next
+    }
+    guard !task.streams[stream].isFresh else {
+      task.streams[stream].cursor = end
+      return nil
+    }
     while let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: place) }), lacking.lowerBound < end {
       let (open, next) = task.salvage.areas.open(lacking)
       place = next
@@ -264,12 +272,16 @@ extension Engine where Driver: ~Copyable {
   }
 
   /// Takes the pages for a piece, or for the part of it that there are pages for.
-  mutating func takePages(_ task: CopyTask, _ stream: Int, at offset: UInt64, piece count: inout Int, fromReserve: Bool) -> PageRun? {
+  ///
+  /// - Parameter destinations: those that get it.
+  mutating func takePages(
+    _ task: CopyTask, for destinations: UInt64, at offset: UInt64, piece count: inout Int, fromReserve: Bool
+  ) -> PageRun? {
     // Writes may fill up a logical block, which can be larger than a page.
-    let widest = task.widest(task.streams[stream].mask, offset: offset, count: count)
+    let widest = task.widest(destinations, offset: offset, count: count)
     var wanted = (widest + PagePool.pageBytes - 1) / PagePool.pageBytes
     if fromReserve {
-      wanted = min(wanted, roomInReserve(task, task.streams[stream].mask))
+      wanted = min(wanted, roomInReserve(task, destinations))
       guard wanted > 0 else { return nil }
     }
     guard let run = arenas.take(wanted, leaving: fromReserve ? 0 : arenas.reserve) else { return nil }
@@ -279,7 +291,7 @@ extension Engine where Driver: ~Copyable {
       return nil
     }
     count = part
-    if fromReserve { forEachLoad(task, task.streams[stream].mask) { $0.reserve(run.count) } }
+    if fromReserve { forEachLoad(task, destinations) { $0.reserve(run.count) } }
     notePages()
     return run
   }

@@ -6,7 +6,9 @@ extension Engine where Driver: ~Copyable {
   mutating func beginHashing(_ task: CopyTask, _ stream: Int, limit: Int, fromReserve: Bool) -> Start {
     guard let range = task.nextForDigest() else { return .nothing }
     var count = Int(min(UInt64(task.plan.piece(at: range.lowerBound, limit: limit)), range.upperBound - range.lowerBound))
-    guard let run = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
+    guard let run = takePages(task, for: task.streams[stream].mask, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else {
+      return .noRoom
+    }
     let isFirst = beginIfFirst(task)
     let subJob = SubJob(
       task: task.index, stream: stream, offset: range.lowerBound, count: count, run: run, isReading: true, isReserved: fromReserve)

@@ -8,7 +8,7 @@ extension Engine where Driver: ~Copyable {
   /// For so long blocks of a piece are read before what was had of it is written.
   private static var salvagePatience: UInt64 { 1_000_000_000 }
 
-  /// Has a copy read what was set aside, when all else has been.
+  /// Has a copy read what was set aside for those destinations that have been given all else: they wait for no other.
   mutating func beginSalvageIfDue(_ task: CopyTask) {
     guard task.salvages else { return }
     if let over = task.streams.firstIndex(where: { $0.isSalvaging && $0.mask == 0 }) {
@@ -17,13 +17,21 @@ extension Engine where Driver: ~Copyable {
       finishWhereComplete(task)
     }
     guard !task.salvage.areas.isEmpty, !task.isStopped else { return }
-    let isDue = task.streams.allSatisfy { $0.isSpent } && !task.subJobs.contains { subJobs[$0].isReading }
-    if isDue { task.add(Stream(mask: task.live & ~task.finished, cursor: 0, end: .max, isFresh: false, isSalvaging: true)) }
+    var due = task.live & ~task.finished
+    for stream in task.streams where !stream.isSpent && !stream.isVerifying { due &= ~stream.mask }
+    guard due != 0 else { return }
+    for number in task.subJobs where subJobs[number].isReading && subJobs[number].readBack == nil { due &= ~subJobs[number].waiting }
+    due.forEachMember { destination in
+      if task.copy.publish({ $0.maps[destination].next(.missing, from: 0) == nil }) { due &= ~UInt64.only(destination) }
+    }
+    if due != 0 { task.add(Stream(mask: due, cursor: 0, end: .max, isFresh: false, isSalvaging: true)) }
   }
 
   /// Starts the next step.
   mutating func beginStep(_ task: CopyTask, _ stream: Int, fromReserve: Bool) -> Start {
     guard !task.salvage.isBusy else { return .nothing }
+    // What others of theirs still wait for isn't in the maps yet.
+    for number in task.subJobs { publishWritten(number, task) }
     guard let (step, range, mask) = nextStep(task, stream) else {
       task.streams[stream].mask = 0
       // What else they lack they are given as ever.
@@ -33,7 +41,7 @@ extension Engine where Driver: ~Copyable {
     guard hasRoom(for: mask.nonzeroBitCount, fromReserve: fromReserve) else { return .noRoom }
     var count = range.count
     guard fits(task, stream, at: range.lowerBound, count) else { return .nothing }
-    guard let run = takePages(task, stream, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
+    guard let run = takePages(task, for: mask, at: range.lowerBound, piece: &count, fromReserve: fromReserve) else { return .noRoom }
     // What there are pages for, which is a multiple of the plan's unit behind the piece's beginning.
     let start = step.isDescending ? range.upperBound - UInt64(count) : range.lowerBound
     let shift =
@@ -134,10 +142,14 @@ extension Engine where Driver: ~Copyable {
       if step.isByBlock { return unreadBlock(token, task, step, errno) }
       task.salvage.failed(step)
     } else {
-      let stream = subJobs[index].stream
-      let (cursor, end) = (task.streams[stream].cursor, min(task.streams[stream].end, task.plan.count))
-      task.streams[stream].cursor = task.salvage.failed(subJobs[index].range, isBlock: isBlock(index, task), cursor: cursor, end: end)
+      // Its stream may be over, and another in its place.
+      let stream = subJobs[index].isInSlot && !task.streams[subJobs[index].stream].isSpent ? subJobs[index].stream : nil
+      let end = stream.map { min(task.streams[$0].end, task.plan.count) } ?? 0
+      let next = task.salvage.failed(
+        subJobs[index].range, isBlock: isBlock(index, task), cursor: stream.map { task.streams[$0].cursor } ?? 0, end: end)
+      if let stream { task.streams[stream].cursor = next }
     }
+    task.isUneven = true
     queue(task)
     abandon(index, task)
   }
@@ -186,7 +198,11 @@ extension Engine where Driver: ~Copyable {
     guard open != [whole] else { return abandon(index, task) }
     for range in bad { arenas[run].zero(run.offset + range.lowerBound, count: range.count) }
     if isGivenUp, !bad.isEmpty { unreadable[index] = bad }
-    if !open.isEmpty { unsettled[index] = open }
+    if let last = open.last {
+      // What fills up a destination's last block comes with what is before it.
+      let end = last.upperBound == whole.count ? task.widest(subJobs[index].waiting, offset: offset, count: whole.count) : last.upperBound
+      unsettled[index] = open.dropLast() + [last.lowerBound..<end]
+    }
     beginWrites(index, task)
   }
 

@@ -113,7 +113,12 @@ struct Salvage {
     guard range.lowerBound >= landing, cursor < end else { return cursor }
     step = min(max(step * 2, Self.smallest), max(count / 100, Self.smallest), Self.longestStep)
     landing = min(max(bound(before: cursor + step + 1), cursor), end)
-    areas.set(cursor..<landing, .passed)
+    var at = cursor
+    while at < landing {
+      let (open, next) = areas.open(at..<landing)
+      if let open { areas.set(open, .passed) }
+      at = next
+    }
     return landing
   }
 
