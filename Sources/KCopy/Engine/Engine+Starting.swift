@@ -243,11 +243,7 @@ extension Engine where Driver: ~Copyable {
       if let open { return (open, mask) }
       place = next
     }
-    guard !task.streams[stream].isFresh else {
-      task.streams[stream].cursor = end
-      return nil
-    }
-    while let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: place) }), lacking.lowerBound < end {
+    while place < end, let (lacking, members) = task.copy.publish({ $0.nextLacking(mask, from: place) }), lacking.lowerBound < end {
       let (open, next) = task.salvage.areas.open(lacking)
       place = next
       guard let open else { continue }

@@ -35,10 +35,11 @@ extension Engine where Driver: ~Copyable {
     let block = max(device.facts.errorBlock, frame(of: token)?.unit ?? 1)
     // A zone can't be written twice: what failed there has failed.
     let isWhole = isHopeless || (token.destination != nil && device.isZoned && subJobs[token.subJob].readBack == nil)
-    if isHopeless, subJobs[token.subJob].step?.isByBlock == true, token.destination == nil {
-      // Nothing else of it fares better.
-      troubles[token.key]?.bad += trouble.pending
-      troubles[token.key]?.pending = []
+    if Trouble.isGone(errno), token.destination == nil, subJobs[token.subJob].step?.isByBlock == true,
+      let first = trouble.pending.first, let last = trouble.pending.last
+    {
+      // Block by block it would fare no better.
+      troubles[token.key]?.pending = [min(first.lowerBound, last.lowerBound)..<max(first.upperBound, last.upperBound)]
     }
     if isWhole || Trouble.isOneBlock(rest, at: position, block: block) {
       foundBad(token, task, rest, errno)

@@ -61,9 +61,7 @@ extension Engine where Driver: ~Copyable {
       read(index, from: 0)
       return .done
     }
-    let block = source.device.facts.errorBlock
-    var blocks = Trouble.blocks(0..<piece.count, at: source.start + piece.lowerBound, block: block)
-    if !step.isDescending { blocks.reverse() }
+    let blocks = Self.blocks(of: source.device, 0..<piece.count, at: source.start + piece.lowerBound, step)
     let token = TransferToken(destination: nil, subJob: index, progress: 0)
     let error = TransferError(errno: 0, step: .read, destination: nil, offset: source.start + piece.lowerBound, length: UInt64(piece.count))
     var trouble = Trouble(error: error, resumes: task.resumes)
@@ -72,6 +70,12 @@ extension Engine where Driver: ~Copyable {
     troubles[token.key] = trouble
     tryNext(token, task)
     return .done
+  }
+
+  /// The blocks of a piece, the first to be read last.
+  private static func blocks(of source: Device, _ piece: Range<Int>, at position: UInt64, _ step: Salvage.Step) -> [Range<Int>] {
+    let blocks = Trouble.blocks(piece, at: position, block: source.facts.errorBlock)
+    return step.isDescending ? blocks : blocks.reversed()
   }
 
   /// The next step that is for somebody, as far as it is for the same ones: what it reads for them, which is made of whole blocks.
@@ -159,6 +163,14 @@ extension Engine where Driver: ~Copyable {
     let rest = token.progress..<piece.upperBound
     if piece.lowerBound < rest.lowerBound { troubles[token.key]?.good.append(piece.lowerBound..<rest.lowerBound) }
     troubles[token.key]?.piece = nil
+    if let source = task.request.source {
+      let blocks = Self.blocks(of: source.device, rest, at: source.start + subJobs[token.subJob].offset + UInt64(rest.lowerBound), step)
+      guard blocks.count == 1 else {
+        // Of a device that seemed to be gone, and isn't.
+        troubles[token.key]?.pending += blocks
+        return tryNext(token, task)
+      }
+    }
     troubles[token.key]?.bad.append(rest)
     if task.salvage.isGivenUp(step.tries) { task.note(error(token, task, rest, errno)) }
     // A block of a destination that is larger is read to its end.

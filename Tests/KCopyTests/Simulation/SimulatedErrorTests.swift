@@ -37,6 +37,29 @@ struct SimulatedErrorTests {
     #expect(outcome.copies[0].notification.maps[0].text == "durable 0-512, failed 512-2048, durable 2048-262144")
   }
 
+  @Test("Bad areas are read for those who have all else, whoever hangs", arguments: [0, 1], [false, true])
+  func hung(_ retries: Int, verifies: Bool) throws {
+    let hung = DeviceSpec.with { $0.hangs = [.init(kind: .writes, from: 0, until: SimulatedWorld.start + 100 * Span.second)] }
+    let scenario = Scenario(4 << 20, from: .bad(3 << 20), to: DeviceSpec(), hung, DeviceSpec(), subjob: 65536, slots: 4) {
+      $0.errors = .ignore
+      $0.retries = retries
+      $0.verifies = verifies
+    }
+    let copy = try scenario.run().copies[0]
+    #expect(copy.notification.maps.allSatisfy { $0.text == "durable 0-3145728, failed 3145728-3146240, durable 3146240-4194304" })
+    for destination in [0, 2] { #expect(copy.destinations[destination].lastMovedAt < 10 * Span.second) }
+  }
+
+  @Test("Where a region ends inside a destination's block, the rest of the block comes with what was read last")
+  func tail() throws {
+    let scenario = Scenario(9728, from: .bad(512), to: .with(block: 4096) { _ in }) {
+      $0.errors = .ignore
+      $0.fillsTailWithZeroes = true
+    }
+    let copy = try scenario.run().copies[0]
+    #expect(copy.progress.writeErrors == 0 && copy.notification.maps[0].text == "durable 0-512, failed 512-1024, durable 1024-9728")
+  }
+
   @Test("A bad block fails in one long read and then by itself, once and for each retry; who has retries reads little around it")
   func narrowing() throws {
     for retries in [0, 1, 3] {
