@@ -14,7 +14,7 @@ struct DiskIdentity: Sendable, Equatable {
   init(of number: UInt64) {
     let path = Identity.directory(of: number)
     wwid = Identity.first(of: ["wwid", "device/wwid", "device/cid"], in: path, Self.telling)
-    serial = Identity.first(of: ["serial", "device/serial"], in: path, Self.telling)
+    serial = Identity.serial(in: path, Self.telling)
     uuid = Identity.first(of: ["dm/uuid", "md/uuid"], in: path, Self.telling)
   }
 

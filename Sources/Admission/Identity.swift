@@ -31,12 +31,26 @@ enum Identity {
   /// Model and serial number of a disk, as far as it tells; `nil` when it tells nothing.
   static func label(of key: DeviceKey) -> String? {
     guard case .block(let number) = key else { return nil }
-    let path = directory(of: number)
     // A partition's are those of its disk.
-    let words = ["device/model", "device/serial"].compactMap { name in
-      (KernelText.read("\(path)/\(name)") ?? KernelText.read("\(path)/../\(name)")).flatMap(plain)
-    }
+    let paths = [directory(of: number), directory(of: number) + "/.."]
+    let model = paths.lazy.compactMap { first(of: ["device/model"], in: $0) { $0 } }.first
+    let serial = paths.lazy.compactMap { self.serial(in: $0) { $0 } }.first
+    let words = [model, serial].compactMap { $0 }
     return words.isEmpty ? nil : words.joined(separator: " ")
+  }
+
+  /// The serial number of a disk: NVMe's, virtio's or a card's, or what a SCSI disk, which USB's and SATA's are too, says in a page.
+  static func serial(in directory: String, _ accept: (String) -> String?) -> String? {
+    first(of: ["serial", "device/serial"], in: directory, accept)
+      ?? KernelText.read("\(directory)/device/vpd_pg80").flatMap(unitSerial).flatMap(plain).flatMap(accept)
+  }
+
+  /// What stands in SCSI's page 0x80: four bytes, the page's number among them, and then the serial number.
+  static func unitSerial(_ page: String) -> String? {
+    let bytes = page.unicodeScalars
+    // 0x80 is no UTF-8, and reads as U+FFFD.
+    guard bytes.count > 4, bytes.dropFirst().first?.value == 0xfffd else { return nil }
+    return String(String.UnicodeScalarView(bytes.dropFirst(4).filter { $0.value != 0 }))
   }
 
   /// What a disk says of itself can hold anything; only what can be printed is of use.

@@ -143,6 +143,16 @@ struct FingerprintTests {
     #expect(loop.relation(to: Self.file(Self.plainFile, isBlockDevice: true, offset: 512)) == .other)
   }
 
+  @Test("A SCSI disk's serial number is what follows four bytes of its page 0x80")
+  func unitSerial() {
+    func page(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+    #expect(Identity.unitSerial(page([0, 0x80, 0, 4] + Array("3000".utf8))) == "3000")
+    #expect(Identity.unitSerial(page([0, 0x80, 0, 0x84] + Array(" S3Z9 ".utf8) + [0, 0])) == " S3Z9 ")
+    for other in [[], [0, 0x80, 0, 0], Array("text".utf8) + [0x30]] {
+      #expect(Identity.unitSerial(page(other)) == nil)
+    }
+  }
+
   @Test("Zeroes, a digit again and again, and what makers forget to replace is no name")
   func placeholders() {
     for word in [
