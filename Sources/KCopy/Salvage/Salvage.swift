@@ -40,6 +40,8 @@ struct Salvage {
 
   /// The pieces in bad neighbourhoods: so much is read block by block when one fails.
   static let smallest: UInt64 = 64 << 10
+  /// Pieces of that length and more are no longer short.
+  private static let largest: UInt64 = 1 << 20
   /// So many pieces have to go well before they are twice as long.
   private static let trust = 1024
   private static let longestStep: UInt64 = 1 << 30
@@ -95,7 +97,7 @@ struct Salvage {
     wentWell += 1
     guard wentWell >= Self.trust else { return }
     wentWell = 0
-    limit = limit > Self.longestStep ? .max : limit * 2
+    limit = limit < Self.largest ? limit * 2 : .max
   }
 
   /// A piece failed.
