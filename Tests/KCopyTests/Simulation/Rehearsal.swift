@@ -28,6 +28,7 @@ enum Rehearsal {
           ended.signal()
           while true { Semaphore().wait() }
         }
+        defer { world.end() }
         try simulation.run()
         outcome.withLock { $0 = Outcome(of: simulation) }
       } catch {

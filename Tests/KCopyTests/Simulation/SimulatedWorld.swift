@@ -33,6 +33,9 @@ final class SimulatedWorld: @unchecked Sendable {
   func at(_ time: UInt64, _ happen: @escaping () -> Void) { events.insert(at: max(time, now), happen) }
   func after(_ delay: UInt64, _ happen: @escaping () -> Void) { events.insert(at: now + delay, happen) }
 
+  /// Drops what would still happen: it holds what it would happen to.
+  func end() { events = EventHeap() }
+
   /// Moves the clock until something has happened that `isDone` asks for, at most to a deadline.
   func run(until deadline: UInt64?, _ isDone: () -> Bool) {
     // A real clock never stands still: an engine that asks again and again gets somewhere.

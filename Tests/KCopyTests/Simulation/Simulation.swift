@@ -61,8 +61,8 @@ final class Simulation: @unchecked Sendable {
     shared = ClientShared(pages: configuration.pages)
     for watch in watches where watch.spec.resumes == nil { claim(watch) }
     for device in devices {
-      device.whenFlushed = { [unowned self] in
-        for watch in watches where watch.spec.destinations.contains(where: { $0.device == device.number }) {
+      device.whenFlushed = { [unowned self, number = device.number] in
+        for watch in watches where watch.spec.destinations.contains(where: { $0.device == number }) {
           Judge(watch, world).judgePromised()
         }
       }
