@@ -44,6 +44,8 @@ struct RestartStateTests {
       let queued = try mount.daemon.submit("from=\(held.source.path) to=\(destination.path)", as: "queued")
       let barrier = try mount.daemon.submit("op=none", as: "barrier")
       for job in [held.job, queued, barrier] { #expect(try job.control("pause") == "" && job.value("state") == "paused") }
+      let query = "SELECT count(*) FROM jobs WHERE ctl LIKE '%pause=yes%'"
+      try eventually("the journal has it") { try sql(query, on: mount.journal) == "3" }
       try mount.stop(departure) { try held.letGo() }
       try held.destination.loop.awaitFree()
       let marks = (try held.destination.sectors(.write).count, try destination.counters.bytesWritten)
