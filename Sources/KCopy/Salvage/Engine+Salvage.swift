@@ -49,12 +49,10 @@ extension Engine where Driver: ~Copyable {
     let piece = range.lowerBound + shift..<min(range.upperBound, start + UInt64(count))
     var subJob = SubJob(
       task: task.index, stream: stream, offset: piece.lowerBound, count: piece.count, run: run, carried: mask, waiting: mask,
-      isReading: true,
-      isReserved: fromReserve, isLagging: task.streams[stream].isLagging, isRepair: true)
+      isReading: true, isReserved: fromReserve, isRepair: true)
     subJob.step = step.clamped(to: piece)
     subJob.readSince = now
     let index = add(subJob, to: task)
-    if subJob.isLagging { laggingPages += run.count }
     charge(task, piece.count)
     task.salvage.isBusy = true
     guard step.isByBlock, let source = task.request.source else {
